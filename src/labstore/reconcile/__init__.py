@@ -1,0 +1,1 @@
+"""The one pattern of every room: observe, plan, guard, apply, verify, record."""

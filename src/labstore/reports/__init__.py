@@ -1,0 +1,1 @@
+"""Everything that may be said to people: one class per message, with a code, a typed payload and a severity."""
