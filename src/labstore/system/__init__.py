@@ -1,0 +1,1 @@
+"""Our hands on a host: processes, files, locks, then one module per program."""

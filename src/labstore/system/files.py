@@ -1,0 +1,80 @@
+"""Files replaced atomically: owner and mode set before the name appears, file and directory synced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+STAGED = ".labstore-new-"
+"""Begins the names of files being written. The dot keeps exportfs from reading them (exports(5): names must not
+begin with a dot and must end in `.exports`; upstream #18)."""
+
+
+class FileTooLarge(Exception):
+    """A file is larger than anything sensible; `path`, `limit` and `size` in bytes."""
+
+    def __init__(self, path: Path, limit: int, size: int) -> None:
+        self.path, self.limit, self.size = path, limit, size
+        super().__init__(f"{path} has {size} bytes; at most {limit} are read")
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace `path` by a file of this content. Raises OSError; then the old file is still there, untouched.
+
+    A reader sees the old file or the new one, also after a power cut.
+    """
+    with staged(path) as new:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    sync_directory(path.parent)
+
+
+def switch_symlink(link: Path, target: str) -> None:
+    """Let `link` point to `target` from one moment to the next, durably. Raises OSError."""
+    with staged(link) as new:
+        new.symlink_to(target)
+    sync_directory(link.parent)
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A name beside `path` to build under; renamed over `path` at the end, removed on an error."""
+    new = path.with_name(STAGED + secrets.token_hex(8))
+    try:
+        yield new
+        new.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises FileTooLarge, OSError (also for what is not a
+    regular file: a FIFO would block for ever)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not os.path.isfile(f"/proc/self/fd/{descriptor}"):  # noqa: PTH113 - asks about the open file, not the name
+            raise OSError(22, "not a regular file", str(path))
+        content = file.read(limit + 1)
+        if len(content) > limit:
+            raise FileTooLarge(path, limit, max(status.st_size, len(content)))
+        return content
