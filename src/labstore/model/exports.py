@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -148,7 +149,7 @@ class ExportTable:
         ordered = tuple(sorted(self.exports, key=lambda export: export.path))
         by_path = {export.path: export for export in ordered}
         if len(by_path) != len(ordered):
-            twice = next(a.path for a, b in zip(ordered, ordered[1:], strict=False) if a.path == b.path)
+            twice = next(a.path for a, b in itertools.pairwise(ordered) if a.path == b.path)
             raise ValueError(f"{twice} is exported twice")
         object.__setattr__(self, "exports", ordered)
         object.__setattr__(self, "by_path", by_path)

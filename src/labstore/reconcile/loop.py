@@ -24,7 +24,7 @@ class Pace:
 
     def wait(self, failures: int, chance: float) -> float:
         """The wait after `failures` failed cycles in a row; `chance` is in [0, 1)."""
-        due = min(self.interval * 2 ** min(failures, 20), max(self.slowest, self.interval))
+        due = min(self.interval * float(1 << min(failures, 20)), max(self.slowest, self.interval))
         return due * (1 + self.jitter * chance)
 
 
