@@ -1,0 +1,1 @@
+"""Exports: every project's shares, served to exactly its instances."""

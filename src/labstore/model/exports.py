@@ -16,6 +16,9 @@ from labstore.model.names import ExportPath, Name, shown
 
 FSID_NAMESPACE = uuid.UUID("b4f0a5c6-5a40-5d0e-9f7e-6c1f6a1f7b11")
 
+NOBODY_ID = 65534
+"""Who squashed callers become where nobody says otherwise (exports(5), anonuid); written or not, it is the same."""
+
 
 class Access(StrEnum):
     RW = "rw"
@@ -105,6 +108,8 @@ class ExportOptions:
         for what, number in (("anonuid", self.anonuid), ("anongid", self.anongid)):
             if number is not None and not 0 <= number < 1 << 32:
                 raise ValueError(f"{what} {number} is not a numeric id")
+            if number == NOBODY_ID:
+                object.__setattr__(self, what, None)
 
 
 @dataclass(frozen=True, slots=True)
