@@ -70,6 +70,22 @@ def desired(facts: ExportFacts) -> Desired:
     return Desired(exports, view.doubts, tuple(dict.fromkeys(view.reports)))
 
 
+def restored(facts: ExportFacts, generation: int, table: GrantTable) -> Desired:
+    """A former generation as the goal, as a person asked for; only what the cloud positively says is gone or another
+    project's stays out."""
+    view = _World(facts)
+    exports: dict[ExportPath, DesiredExport] = {}
+    for path, export in table.exports.items():
+        old = table.grants.get(path, {})
+        judged = {client: _judge(view, grant, grant.project_id) for client, grant in old.items()}
+        out = {client: verdict for client, verdict in judged.items() if verdict[0] in (Proof.GONE, Proof.MOVED)}
+        later = {client for client in _before(facts, path) if client not in old}
+        lost = out | dict.fromkeys(later, (Proof.DECLARED, f"not in generation {generation}"))
+        grants = {client: grant for client, grant in old.items() if client not in out}
+        exports[path] = DesiredExport(export, "", grants, lost)
+    return Desired(exports, {}, tuple(dict.fromkeys(view.reports)))
+
+
 def absent(facts: ExportFacts) -> tuple[Instance, ...]:
     """The instances that were granted something and that a complete listing no longer shows: worth asking for."""
     view = _World(facts)
@@ -345,8 +361,8 @@ def _judge_absent(view: _World, grant: Grant, project_id: str) -> tuple[Proof, s
         return Proof.NONE, f"the inventory does not tell the addresses of {instance.name or instance.id}"
     if instance is not None and instance.status in OUT_OF_USE:
         return Proof.NONE, f"instance {instance.name} is {instance.status.lower()}, which can be undone"
-    if any(entry.address == grant.client for entry in (instance.addresses or () if instance else ())):
-        return Proof.DECLARED, "the address is outside exports.allow_networks"
+    if instance is not None and any(entry.address == grant.client for entry in instance.addresses or ()):
+        return _judge_shown(view, grant)
     if _untold(view, grant, project_id):
         return Proof.NONE, "the inventory does not tell all addresses of the project"
     if instance is None and grant.instance_id:
@@ -362,6 +378,14 @@ def _judge_absent(view: _World, grant: Grant, project_id: str) -> tuple[Proof, s
         if presence is Presence.UNKNOWN:
             return Proof.NONE, f"whether {grant.instance_name} still exists could not be asked"
     return _judge_listing(view, grant)
+
+
+def _judge_shown(view: _World, grant: Grant) -> tuple[Proof, str]:
+    """The instance still has the address, yet it was not admitted: by rule, or as another project id's."""
+    networks = view.facts.settings.allow_networks
+    if networks and not any(network.covers(grant.client) for network in networks):
+        return Proof.DECLARED, "the address is outside exports.allow_networks"
+    return Proof.NONE, f"still an instance of project id {grant.project_id}"
 
 
 def _listed(view: _World, grant: Grant, project_id: str) -> Instance | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from labstore.exports.grants import Doubt, GrantTable
 from labstore.model.address import Client
@@ -14,16 +13,8 @@ from labstore.model.names import ExportPath, VolumeName
 from labstore.model.site import ExportsSettings, WantedExport
 from labstore.ports.export_server import Served
 from labstore.ports.inventory import Snapshot
+from labstore.ports.node import VolumeState
 from labstore.reconcile.facts import Answer
-
-
-class VolumeState(StrEnum):
-    """How a volume was found at its mount point."""
-
-    FIT = "mounted as it should be"
-    NOT_MOUNTED = "not mounted"
-    WRONG_FILESYSTEM = "another file system is mounted there"
-    READ_ONLY = "mounted read-only"
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from labstore.exports.desired import Desired
-from labstore.exports.facts import ExportFacts, VolumeState
-from labstore.exports.plan import WORLD, ExportPlan, ExportStep, after, path_of
+from labstore.exports.facts import ExportFacts
+from labstore.exports.plan import ExportPlan, ExportStep, after, path_of
+from labstore.model.address import Client
 from labstore.model.exports import Owner
-from labstore.model.names import ExportPath
 from labstore.model.site import BrakeLimits, Expect, WantedExport
+from labstore.ports.node import VolumeState
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.guards import guarded
 from labstore.reconcile.plan import Proof, Refusal
@@ -76,13 +77,10 @@ def removal_from_missing(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refus
     blind = {name for name, region in facts.snapshot.regions.items() if isinstance(region.others, Missing)}
     for step in plan.steps:
         for client, proof in step.removes.items():
-            grants = facts.granted.grants.get(path_of(step), {})
-            grant = next((grant for name, grant in grants.items() if name == client), None)
-            if (
-                proof is Proof.ABSENT
-                and grant is not None
-                and _unanswered(facts, grant.region, grant.project_id, blind)
-            ):
+            if proof is not Proof.ABSENT:
+                continue
+            grant = facts.granted.grants.get(path_of(step), {}).get(Client(client))
+            if grant is not None and _unanswered(facts, grant.region, grant.project_id, blind):
                 yield Refusal((step.key,), RemovalFromMissing(path_of(step), client))
 
 
@@ -180,8 +178,5 @@ def _kind(owner: Owner) -> str:
     return "public" if owner.startswith("public_") else "private"
 
 
-def _keys(steps: object) -> tuple[str, ...]:
-    return tuple(step.key for step in steps)  # type: ignore[attr-defined]
-
-
-__all__ = ["WORLD", "ExportPath", "guard"]
+def _keys(steps: Iterable[ExportStep]) -> tuple[str, ...]:
+    return tuple(step.key for step in steps)

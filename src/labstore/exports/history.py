@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS granted (
 CREATE TABLE IF NOT EXISTS doubt (
     path TEXT NOT NULL, client TEXT NOT NULL, region TEXT NOT NULL, listing INTEGER NOT NULL, since TEXT NOT NULL,
     PRIMARY KEY (path, client));
+CREATE TABLE IF NOT EXISTS pin (
+    generation INTEGER NOT NULL, until TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS export_open ON export (path) WHERE last IS NULL;
 CREATE INDEX IF NOT EXISTS granted_open ON granted (path, client) WHERE last IS NULL;
 CREATE INDEX IF NOT EXISTS granted_client ON granted (client);
@@ -72,6 +74,16 @@ class Held:
     first: int
     last: int | None
     ended_by: str | None
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A person's word that a former generation is to be served until a moment (UTC), whatever the inventory says."""
+
+    generation: int
+    until: datetime
+    who: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -112,12 +124,15 @@ class History:
         row = self._db.execute("SELECT * FROM generation WHERE number = ?", (number,)).fetchone()
         return _generation(row) if row else None
 
-    def newest(self, state: GenerationState = GenerationState.APPLIED) -> Generation | None:
-        """The newest generation in this state."""
-        row = self._db.execute(
-            "SELECT * FROM generation WHERE state = ? ORDER BY number DESC LIMIT 1", (state.value,)
-        ).fetchone()
-        return _generation(row) if row else None
+    def newest(self) -> int | None:
+        """The number of the newest generation that was applied."""
+        row = self._db.execute("SELECT max(number) FROM generation WHERE state = ?", (GenerationState.APPLIED.value,))
+        number = row.fetchone()[0]
+        return None if number is None else int(number)
+
+    def pin(self) -> Pin | None:
+        row = self._db.execute("SELECT * FROM pin").fetchone()
+        return Pin(row["generation"], datetime.fromisoformat(row["until"]), row["who"], row["why"]) if row else None
 
     def at_time(self, moment: datetime) -> Generation | None:
         """The generation that was in force at `moment` (UTC)."""
@@ -185,7 +200,7 @@ class History:
         with self._transaction():
             self._settle_pending(None)
             newest = self.newest()
-            old = self.table(newest.number) if newest else GrantTable()
+            old = self.table(newest) if newest else GrantTable()
             number = self._next_number()
             self._db.execute(
                 "INSERT INTO generation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -226,13 +241,22 @@ class History:
                 ((d.path, d.client, d.region, d.listing, d.since.isoformat()) for d in doubts.values()),
             )
 
+    def set_pin(self, pin: Pin | None) -> None:
+        """Pin a generation, or let the inventory rule again."""
+        with self._transaction():
+            self._db.execute("DELETE FROM pin")
+            if pin is not None:
+                self._db.execute(
+                    "INSERT INTO pin VALUES (?, ?, ?, ?)", (pin.generation, pin.until.isoformat(), pin.who, pin.why)
+                )
+
     def prune(self, keep: int) -> int:
         """Forget all but the newest `keep` generations; rows that still hold are kept. Returns how many went."""
         with self._transaction():
             newest = self.newest()
             if newest is None:
                 return 0
-            oldest = newest.number - keep + 1
+            oldest = newest - keep + 1
             self._db.execute("DELETE FROM granted WHERE last IS NOT NULL AND last < ?", (oldest,))
             self._db.execute("DELETE FROM export WHERE last IS NOT NULL AND last < ?", (oldest,))
             return self._db.execute("DELETE FROM generation WHERE number < ?", (oldest,)).rowcount

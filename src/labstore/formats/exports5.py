@@ -80,7 +80,8 @@ def entries(text: str) -> Iterator[Entry]:
         words = _words(number, line)
         if not words:
             continue
-        path, defaults = words[0], ()
+        path = words[0]
+        defaults: tuple[str, ...] = ()
         if not path.startswith("/"):
             raise BadExports(number, f"{shown(path)} is not an absolute path")
         if len(words) == 1:

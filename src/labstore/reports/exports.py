@@ -322,3 +322,19 @@ class ServerUnreadable(Report):
 
     def remedy(self) -> str:
         return "nothing is changed until it can"
+
+
+@dataclass(frozen=True)
+class Pinned(Report):
+    generation: int
+    until: str
+    who: str
+    why: str
+
+    code = "pinned"
+
+    def message(self) -> str:
+        return f"generation {self.generation} is pinned until {self.until} by {self.who}: {self.why}"
+
+    def remedy(self) -> str:
+        return "the inventory is not followed meanwhile; `labstore exports resume` ends it"

@@ -1,0 +1,33 @@
+"""`labstore-exports-helper reload|rehearse`: the only thing that the export daemon may do as root. It takes no other
+argument and no input, and does nothing but run exportfs on the files that are there."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from labstore.reconcile.runner import StepFailed
+from labstore.system.exportfs import RootExportfs
+from labstore.system.run import LocalHost
+
+
+def main() -> int:
+    if sys.argv[1:] not in (["reload"], ["rehearse"]):
+        sys.stderr.write("usage: labstore-exports-helper reload|rehearse\n")
+        return 2
+    if os.geteuid() != 0:
+        sys.stderr.write("labstore-exports-helper must run as root (through its sudo rule)\n")
+        return 2
+    exportfs = RootExportfs(LocalHost())
+    try:
+        table, said = exportfs.rehearse() if sys.argv[1] == "rehearse" else ("", exportfs.reload())
+    except StepFailed as failure:
+        sys.stderr.write(failure.report.message() + "\n")
+        return 1
+    sys.stdout.write(table)
+    sys.stderr.write(said + "\n" if said else "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""NFS servers behind the ExportServer Protocol."""
