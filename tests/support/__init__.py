@@ -1,0 +1,1 @@
+"""Twins of the Protocols and helpers of the tests."""
