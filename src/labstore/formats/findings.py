@@ -9,29 +9,29 @@ from typing import TypeVar
 
 from labstore.formats.places import Path
 from labstore.formats.strict_yaml import PROBLEMS, Document
-from labstore.reports.in_file import BadFile, FileNotice, FileProblem
+from labstore.reports.in_file import BadFile, FileNotice, FileProblem, Origin
 
 T = TypeVar("T")
 
 
 @dataclass
 class Findings:
-    """Problems and notices about one document, in the order of their places, at most `PROBLEMS` problems."""
+    """Problems and notices about one document and what it names: at most `PROBLEMS` problems, in order of place."""
 
     document: Document
     notices: list[FileNotice] = field(default_factory=list)
     _problems: list[FileProblem] = field(default_factory=list)
     _dropped: int = 0
 
-    def problem(self, path: Path, problem: str, advice: str, at_key: bool = False) -> None:
-        if len(self._problems) >= PROBLEMS:
+    def add(self, problem: FileProblem) -> None:
+        if len(self._problems) < PROBLEMS:
+            self._problems.append(problem)
+        else:
             self._dropped += 1
-            return
-        self._problems.append(self.document.problem(path, problem, advice, at_key))
 
-    def notice(self, path: Path, problem: str, advice: str) -> None:
-        place = self.document.places.best(path)
-        self.notices.append(FileNotice(self.document.name, place.line, place.column, problem, advice))
+    def problem(self, path: Path, problem: str, advice: str, at_key: bool = False) -> None:
+        """Something is wrong with the value (or the key) at `path` of the document."""
+        self.add(self.document.origin(path, at_key).problem(problem, advice))
 
     def attempt(self, path: Path, make: Callable[[], T], advice: str, at_key: bool = False) -> T | None:
         """What `make` gives; where it raises ValueError, None and a problem in its words."""
@@ -43,10 +43,10 @@ class Findings:
 
     @property
     def problems(self) -> list[FileProblem]:
-        ordered = sorted(self._problems, key=lambda problem: (problem.line, problem.column))
+        first = self.document.name
+        ordered = sorted(dict.fromkeys(self._problems), key=lambda p: (p.file != first, p.file, p.line, p.column))
         if self._dropped:
-            name = self.document.name
-            ordered.append(FileProblem(name, 0, 0, f"{self._dropped} more problems", "correct those above first"))
+            ordered.append(Origin(first).problem(f"{self._dropped} more problems", "correct those above first"))
         return ordered
 
     def raise_problems(self) -> None:

@@ -28,7 +28,7 @@ from yaml.resolver import Resolver
 
 from labstore.formats.places import Path, Places, packed, unpacked
 from labstore.model.names import shown
-from labstore.reports.in_file import BadFile, FileProblem
+from labstore.reports.in_file import BadFile, FileProblem, Origin
 
 SITE_LIMIT = 1 << 20
 """Bytes of a site file."""
@@ -50,10 +50,10 @@ class Document:
     value: dict[str, Any]
     places: Places
 
-    def problem(self, path: Path, problem: str, advice: str, at_key: bool = False) -> FileProblem:
-        """A report about the value (or the key) at `path`."""
+    def origin(self, path: Path, at_key: bool = False) -> Origin:
+        """Where the value (or the key) at `path` stands."""
         place = self.places.key(path) if at_key else self.places.best(path)
-        return FileProblem(self.name, place.line, place.column, problem, advice)
+        return Origin(self.name, place.line, place.column)
 
 
 def load(text: bytes, name: str, limit: int = SITE_LIMIT, nodes: int = NODES) -> Document:

@@ -30,6 +30,24 @@ class InFile(Report):
         return self.advice
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was written; 1-based, `line` 0 for a file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def problem(self, problem: str, advice: str) -> FileProblem:
+        return FileProblem(self.file, self.line, self.column, problem, advice)
+
+    def notice(self, problem: str, advice: str) -> FileNotice:
+        return FileNotice(self.file, self.line, self.column, problem, advice)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
 @dataclass(frozen=True)
 class FileProblem(InFile):
     """The file cannot be taken as it is."""
