@@ -1,0 +1,73 @@
+"""The exit statuses of every command: one table, the same as in docs/reference/exit-statuses.md (a test compares)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+import click
+
+from labstore.reconcile.record import State
+from labstore.reports.render import lines
+from labstore.reports.report import Report
+
+
+class Exit(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    HOLDING = 4
+    CONFIGURATION = 5
+    LOCKED = 6
+    STANDBY = 7
+
+
+MEANING: Mapping[Exit, str] = {
+    Exit.DONE: "done; nothing is left to do and nothing is in doubt",
+    Exit.FAILED: "something that was to be done did not succeed, or could not be read",
+    Exit.USAGE: "the command line is not right; nothing was looked at",
+    Exit.REFUSED: "a guard holds something back until a person decides; the override is named",
+    Exit.HOLDING: "part of what must be known is missing or in doubt; what it concerns stays as it was",
+    Exit.CONFIGURATION: "the site file or a file that it names cannot be taken; every problem is listed",
+    Exit.LOCKED: "another labstore process is at it; the holder is named",
+    Exit.STANDBY: "not this node's turn: another one serves, and nothing was written",
+}
+
+_OF_STATE = {
+    State.CONVERGED: Exit.DONE,
+    State.STANDBY: Exit.STANDBY,
+    State.HOLDING: Exit.HOLDING,
+    State.REFUSED: Exit.REFUSED,
+    State.FAILED: Exit.FAILED,
+}
+
+
+def of_state(state: State) -> Exit:
+    """The status with which a command ends whose cycle left this state."""
+    return _OF_STATE[state]
+
+
+class Stop(click.ClickException):
+    """Ends the command with a status and, on standard error, what is wrong and what to do next."""
+
+    def __init__(self, status: Exit, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = int(status)  # type: ignore[misc] - click reads it from the instance, whatever it declares
+        self.remedy = remedy
+
+    @classmethod
+    def because(cls, status: Exit, reports: Iterable[Report]) -> Stop:
+        """Ends with these reports, each with its remedy."""
+        return _Reported(status, tuple(reports))
+
+    def format_message(self) -> str:
+        return self.message + (f"\n    -> {self.remedy}" if self.remedy else "")
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - errors go to standard error, whatever click asks
+        click.echo(self.format_message(), err=True)
+
+
+class _Reported(Stop):
+    def __init__(self, status: Exit, reports: tuple[Report, ...]) -> None:
+        super().__init__(status, "\n".join(lines(reports)))
