@@ -202,8 +202,8 @@ class Resolver:
                     wishes.setdefault(name, []).append(wish)
         for name, found in wishes.items():
             many = f" ({len(found)} projects have it, this is the first)" if len(found) > 1 else ""
-            known = did_you_mean(name, self.kinds)
-            advice = f"{known} Or declare it under shares:, if it is served elsewhere as `{name}: {{external: true}}`"
+            declare = f"declare it under shares: (if it is served elsewhere: `{name}: {{external: true}}`)"
+            advice = f"{did_you_mean(name, self.kinds).removesuffix('?')}, or {declare}"
             self.findings.add(found[0].origin.problem(f"share {shown(name)} is not declared{many}", advice))
 
     def _elsewhere(self, projects: Iterable[Wishes]) -> None:

@@ -4,7 +4,7 @@ reference page. A setting's default stands in the model of the site; here stands
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -41,9 +41,10 @@ from labstore.model.exports import Access, Security, Squash
 from labstore.model.site import GID_MAX, BackendKind, Expect, FsidFrom, InventoryKind
 
 
-def _set(default: Any, meaning: str, **limits: Any) -> Any:
+def _set(default: Any, meaning: str, unit: str | None = None, **limits: Any) -> Any:
     """A setting with a default as people write it; it is parsed like anything else."""
-    return Field(default, description=meaning, validate_default=True, **limits)
+    extra: dict[str, Any] | None = {"unit": unit} if unit else None
+    return Field(default, description=meaning, validate_default=True, json_schema_extra=extra, **limits)
 
 
 def _must(meaning: str, **limits: Any) -> Any:
@@ -65,6 +66,8 @@ class Section(BaseModel):
     """A map with these keys and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    written_only: ClassVar[bool] = False
+    """Whether leaving a setting out means "as elsewhere" instead of a default of its own."""
 
 
 class NodeFile(Section):
@@ -73,8 +76,8 @@ class NodeFile(Section):
 
 class VolumeFile(Section):
     mount: MountText = _must("where it is mounted; every export of the volume lies below")
-    filesystem: FilesystemText | None = _may("the file system type that must be found there", "any")
-    uuid: UuidText | None = _may("the file system UUID that must be found there", "any")
+    filesystem: FilesystemText | None = _may("the file system type that must be found there", "any will do")
+    uuid: UuidText | None = _may("the file system UUID that must be found there", "any will do")
     mounted: Flag = _set(True, "false for a plain directory that is no mount point")
 
 
@@ -124,17 +127,19 @@ class OptionsFile(Section):
 
 class ShareFile(OptionsFile):
     external: Flag = _set(False, "served elsewhere: known, and never exported from here")
-    cluster: ClusterText | None = _may("the cluster that serves it", "must be written unless external")
-    volume: VolumeText | None = _may("the cluster's volume on which it lies", "must be written unless external")
+    cluster: ClusterText | None = _may("the cluster that serves it", "must be written, unless external")
+    volume: VolumeText | None = _may("the cluster's volume on which it lies", "must be written, unless external")
     path: TemplateText | None = _may(
         "the exported directory, relative to the volume's mount; `{project}` and `{gid}` stand for the project's",
-        "must be written unless external",
+        "must be written, unless external",
     )
     projects: list[ProjectText] | None = _may("the only projects that may have it", "any project", min_length=1)
 
 
 class ProjectShareFile(OptionsFile):
     """What differs for this project; the rest is as the kind of share says."""
+
+    written_only = True
 
     cluster: ClusterText | None = _may("another cluster than the kind's", "the kind's")
     volume: VolumeText | None = _may("another volume than the kind's", "the kind's")
@@ -168,7 +173,7 @@ class PublicFile(OptionsFile):
     volume: VolumeText = _must("the cluster's volume on which it lies")
     path: TemplateText = _set(".", "the exported directory, relative to the volume's mount; `.` is the mount itself")
     clients: list[ClientText] | None = _may(
-        "the addresses and networks that may mount it; `[]` means nobody", "must be written unless world"
+        "the addresses and networks that may mount it; `[]` means nobody", "must be written, unless world"
     )
     world: Flag = _set(False, "every address there is may mount it; only this line says so, never an empty list")
 
@@ -183,7 +188,7 @@ class OpenStackFile(Section):
     )
     call_deadline: CallTime = _set("30s", "the longest one call may take")
     listing_deadline: ListingLimit = _set("5m", "the longest a complete listing may take")
-    concurrency: Whole = _set(8, "calls at a time", ge=1, le=64)
+    concurrency: Whole = _set(8, "how many calls run at a time", "calls", ge=1, le=64)
 
 
 class InventoryFile(Section):
@@ -197,8 +202,10 @@ class AbsentBrakeFile(Section):
 
     project: Percentage = _set("50%", "the most of its clients that one project may lose at once")
     overall: Percentage = _set("5%", "the most of all clients that may go at once")
-    count: Whole = _set(20, "the most clients that may go at once", ge=0, le=1_000_000)
-    floor: Whole = _set(1, "so many clients may always go at once, whatever part of all they are", ge=0, le=1_000_000)
+    count: Whole = _set(20, "the most clients that may go at once", "clients", ge=0, le=1_000_000)
+    floor: Whole = _set(
+        1, "so many clients may always go at once, whatever part they are", "clients", ge=0, le=1_000_000
+    )
 
 
 class ProvenBrakeFile(Section):
@@ -206,8 +213,10 @@ class ProvenBrakeFile(Section):
 
     project: Percentage = _set("100%", "the most of its clients that one project may lose at once")
     overall: Percentage = _set("30%", "the most of all clients that may go at once")
-    count: Whole = _set(200, "the most clients that may go at once", ge=0, le=1_000_000)
-    floor: Whole = _set(10, "so many clients may always go at once, whatever part of all they are", ge=0, le=1_000_000)
+    count: Whole = _set(200, "the most clients that may go at once", "clients", ge=0, le=1_000_000)
+    floor: Whole = _set(
+        10, "so many clients may always go at once, whatever part they are", "clients", ge=0, le=1_000_000
+    )
 
 
 class BrakeFile(Section):
@@ -223,7 +232,7 @@ class ExpectFile(Section):
 class ExportsFile(Section):
     poll: Poll = _set("3s", "how often changes are asked for")
     listing: ListingTime = _set("5m", "how often everything is listed")
-    keep_generations: Whole = _set(1000, "how many applied export tables are kept", ge=2, le=1_000_000)
+    keep_generations: Whole = _set(1000, "how many applied export tables are kept", "tables", ge=2, le=1_000_000)
     brake: BrakeFile = _in(BrakeFile, "how many removals one cycle may make before a person has to agree")
     expect: ExpectFile = _in(ExpectFile, "what emptiness means on a cluster: `some`, `any` or `none`")
     allow_networks: list[NetworkText] | None = _may(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from labstore.config.schema import SiteFile
+from labstore.config.settings import dotted, section_at, setting_at
 from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.units import Unfit
 from labstore.model.names import shown
@@ -58,7 +57,7 @@ def _words(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
     if isinstance(cause, Unfit):
         return str(cause), cause.remedy
     if kind == "missing":
-        return "missing", f"write it: {_meaning(loc)}"
+        return "missing", _write(loc)
     if kind == "extra_forbidden":
         return "unknown key", _unknown(loc)
     if kind == "enum":
@@ -68,10 +67,11 @@ def _words(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
         wanted, advice = _WANTED[kind]
         return f"{wanted} is wanted, not {_given(given)}", advice
     if kind in _LIMITS:
-        return f"{given} is {_LIMITS[kind]} {next(iter(context.values()))}", _meaning(loc)
+        return f"{given} is {_LIMITS[kind]} {next(iter(context.values()))}", _write(loc)
     if kind == "too_short":
-        return "empty", f"write at least one, or leave the setting out: {_meaning(loc)}"
-    return error["msg"], _meaning(loc)
+        setting = setting_at(loc)
+        return "empty", "write at least one" + (", or leave the setting out" if setting and not setting.must else "")
+    return error["msg"], _write(loc)
 
 
 _WANTED = {
@@ -95,56 +95,13 @@ def _unknown(loc: Loc) -> str:
     if any(sign in word.lower() for sign in _SECRETS):
         return "secrets never stand in the site file; put them into the clouds_file, readable by the daemon alone"
     section = section_at(loc[:-1])
-    return did_you_mean(word, section.model_fields) if section else "take it out"
+    return did_you_mean(word, section.model_fields) if section is not None else "take it out"
 
 
-def _meaning(loc: Loc) -> str:
-    section = section_at(loc[:-1])
-    field = section.model_fields.get(str(loc[-1])) if section else None
-    return field.description if field and field.description else "see `labstore config explain`"
-
-
-# --- finding a place in the models -----------------------------------------------------------------------------------
-
-
-def section_at(loc: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model of the section at this place of the file, None where there is none."""
-    here: Any = SiteFile
-    for step in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(step))
-            here = None if field is None else field.annotation
-        else:
-            here = _inner(here)
-        here = bare(here)
-    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
-
-
-def _inner(annotation: Any) -> Any:
-    """What a list or a map holds."""
-    arguments = typing.get_args(annotation)
-    return arguments[-1] if arguments else None
-
-
-def bare(annotation: Any) -> Any:
-    """The annotation without Annotated and without `| None`."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return bare(typing.get_args(annotation)[0])
-    if origin in (types.UnionType, typing.Union):
-        rest = [each for each in typing.get_args(annotation) if each is not type(None)]
-        return bare(rest[0]) if len(rest) == 1 else annotation
-    return annotation
-
-
-def dotted(loc: Sequence[str | int]) -> str:
-    """`clusters.primary.service_addresses[0]`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_part(step)}" for step in loc)
-    return text.removeprefix(".")
-
-
-def _part(step: str) -> str:
-    return step if step.isascii() and step.isprintable() and len(step) <= 64 else shown(step)
+def _write(loc: Loc) -> str:
+    """How the setting at `loc` is written, and what it means."""
+    setting = setting_at(loc)
+    return f"write {setting.how} ({setting.meaning})" if setting else "see `labstore config explain`"
 
 
 # --- taking out what is wrong ----------------------------------------------------------------------------------------
@@ -155,7 +112,7 @@ def _prune(raw: dict[str, Any], errors: list[ErrorDetails]) -> bool:
     done = True
     for error in errors:
         loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
-        if error["type"] in ("missing", "too_short") and len(loc) > 1:
+        if error["type"] == "missing" and len(loc) > 1:
             loc = loc[:-1]
         done = _take_out(raw, loc) and done
     return done

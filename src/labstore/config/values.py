@@ -21,13 +21,17 @@ from labstore.model.site import SiteName
 
 @dataclass(frozen=True)
 class Text:
-    """A value that is written as text. `make` parses it or raises ValueError; the rest is for people and editors."""
+    """A value that is written as text. `make` parses it or raises ValueError; the rest is for people and editors.
+
+    `slot` stands for the value where it is the key of a map: `clusters.<cluster>`.
+    """
 
     make: Callable[[str], Any]
     what: str
     example: str
     pattern: str | None = None
     unit: str | None = None
+    slot: str = "name"
 
     def parse(self, value: object) -> Any:
         """Raises Unfit, which always says what to write instead."""
@@ -77,7 +81,7 @@ def _bounded(least: float, most: float) -> Callable[[str], float]:
 
 
 def _duration(least: float, most: float, example: str) -> Text:
-    return Text(_bounded(least, most), "a duration", example, DURATION, unit="time")
+    return Text(_bounded(least, most), "a duration", example, DURATION, unit="ms, s, m, h, d, w")
 
 
 _FILE = r"/(?:[A-Za-z0-9._+@%:,=-]+/?)*"
@@ -152,11 +156,11 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 SiteText = Annotated[SiteName, Text(SiteName, "a name", "wikicloud", _NAME)]
-ClusterText = Annotated[ClusterName, Text(ClusterName, "a cluster's name", "primary", _NAME)]
-VolumeText = Annotated[VolumeName, Text(VolumeName, "a volume's name", "misc", _NAME)]
-ShareText = Annotated[ShareName, Text(ShareName, "a share's name", "home", _NAME)]
-ProjectText = Annotated[ProjectName, Text(ProjectName, "a project's name", "tools", _NAME)]
-HostText = Annotated[HostName, Text(HostName, "a host name", "labstore1004")]
+ClusterText = Annotated[ClusterName, Text(ClusterName, "a cluster's name", "primary", _NAME, slot="cluster")]
+VolumeText = Annotated[VolumeName, Text(VolumeName, "a volume's name", "misc", _NAME, slot="volume")]
+ShareText = Annotated[ShareName, Text(ShareName, "a share's name", "home", _NAME, slot="share")]
+ProjectText = Annotated[ProjectName, Text(ProjectName, "a project's name", "tools", _NAME, slot="project")]
+HostText = Annotated[HostName, Text(HostName, "a host name", "labstore1004", slot="host")]
 RegionText = Annotated[
     str, Text(_matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "is not a region's name"), "a region", "eqiad1-r", _NAME)
 ]
@@ -184,7 +188,7 @@ BusText = Annotated[
     ),
 ]
 ListenText = Annotated[Listen, Text(_listen, "address:port", "127.0.0.1:9311")]
-Percentage = Annotated[float, Text(percentage, "a percentage", "5%", PERCENTAGE, unit="part")]
+Percentage = Annotated[float, Text(percentage, "a percentage", "5%", PERCENTAGE, unit="%")]
 Poll = Annotated[float, _duration(0.1, 3600, "3s")]
 ListingTime = Annotated[float, _duration(1, 86400, "5m")]
 CallTime = Annotated[float, _duration(0.1, 600, "30s")]

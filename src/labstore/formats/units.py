@@ -34,7 +34,8 @@ def percentage(text: object) -> float:
     """A part from 0 to 1 from `50%`. Raises Unfit."""
     remedy = "write it with its unit, 0% to 100%"
     if isinstance(text, int | float) and not isinstance(text, bool):
-        raise Unfit(f"{text} has no unit", f"{remedy}: {text}%")
+        meant = text * 100 if text <= 1 else text
+        raise Unfit(f"{text} has no unit", f"{remedy}: {meant:g}%")
     if not isinstance(text, str) or re.fullmatch(PERCENTAGE, text) is None:
         raise Unfit(f"{shown(text)} is not a percentage", remedy)
     part = float(text[:-1]) / 100
