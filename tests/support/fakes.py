@@ -125,9 +125,9 @@ class FakeExportServer:
     for a refusal, Killed for a kill -9 at that very point."""
 
     clock: FakeClock
-    stored: ExportTable = ExportTable()
+    stored: ExportTable = field(default_factory=ExportTable)
     generation: int | None = None
-    live: ExportTable = ExportTable()
+    live: ExportTable = field(default_factory=ExportTable)
     running: bool = True
     foreign: tuple[Report, ...] = ()
     unreadable: bool = False

@@ -1,4 +1,4 @@
-"""`labstore-exports-helper reload|rehearse`: the only thing that the export daemon may do as root. It takes no other
+"""`labstore-exports-helper reload`: the only thing that the export daemon may do as root. It takes no other
 argument and no input, and does nothing but run exportfs on the files that are there."""
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from labstore.system.run import LocalHost
 
 
 def main() -> int:
-    if sys.argv[1:] not in (["reload"], ["rehearse"]):
-        sys.stderr.write("usage: labstore-exports-helper reload|rehearse\n")
+    if sys.argv[1:] != ["reload"]:
+        sys.stderr.write("usage: labstore-exports-helper reload\n")
         return 2
     if os.geteuid() != 0:
         sys.stderr.write("labstore-exports-helper must run as root (through its sudo rule)\n")
         return 2
-    exportfs = RootExportfs(LocalHost())
     try:
-        table, said = exportfs.rehearse() if sys.argv[1] == "rehearse" else ("", exportfs.reload())
+        said = RootExportfs(LocalHost()).reload()
     except StepFailed as failure:
         sys.stderr.write(failure.report.message() + "\n")
         return 1
-    sys.stdout.write(table)
     sys.stderr.write(said + "\n" if said else "")
     return 0
 

@@ -413,8 +413,8 @@ def _judge_listing(view: _World, grant: Grant) -> tuple[Proof, str]:
     regions = view.snapshot.regions
     region = regions.get(grant.region) or next(iter(regions.values()), None)
     listing = region.listing if region else 0
-    doubt = view.facts.doubts.get(key)
-    if region is not None and doubt is not None and doubt.listing != listing:
+    doubt = view.facts.doubts.get(key) or Doubt(grant.path, grant.client, grant.region, listing, view.facts.at)
+    view.doubts[key] = doubt
+    if region is not None and doubt.listing != listing:
         return Proof.ABSENT, f"not in two complete listings (first missed {doubt.since:%H:%M:%S} UTC)"
-    view.doubts[key] = doubt or Doubt(grant.path, grant.client, grant.region, listing, view.facts.at)
     return Proof.NONE, "not in one complete listing; waiting for a second"

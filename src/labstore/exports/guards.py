@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from labstore.exports.desired import Desired
 from labstore.exports.facts import ExportFacts
@@ -16,6 +16,8 @@ from labstore.reconcile.guards import guarded
 from labstore.reconcile.plan import Proof, Refusal
 from labstore.reports.exports import (
     FileNotOurs,
+    ForeignExportsBroken,
+    ForeignFile,
     LastClient,
     MassRemoval,
     NotActive,
@@ -152,15 +154,15 @@ def _known_id(facts: ExportFacts, wanted: WantedExport) -> str:
 
 def file_not_ours(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
     """A file of the name we need that somebody else wrote is not overwritten (upstream #7)."""
-    foreign: Mapping[str, FileNotOurs] = {
-        report.file.rpartition("/")[2].removesuffix(".exports"): report
+    foreign = {
+        report.file.rpartition("/")[2].removesuffix(".exports"): report.file
         for report in facts.served.foreign
-        if isinstance(report, FileNotOurs)
+        if isinstance(report, ForeignFile | ForeignExportsBroken)
     }
-    for owner, report in foreign.items():
+    for owner, file in foreign.items():
         keys = _keys(step for step in plan.steps if (part := step.after or step.before) and part.owner == owner)
         if keys:
-            yield Refusal(keys, report)
+            yield Refusal(keys, FileNotOurs(file))
 
 
 def would_be_empty(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:

@@ -265,19 +265,33 @@ class ForeignFile(Report):
 
 @dataclass(frozen=True)
 class ForeignExportsBroken(Report):
-    """exportfs 2.6.2 empties the whole table when one line of any file is not exports(5)."""
+    """exportfs reads a file up to its first line that is not exports(5), and no further."""
 
     file: str
     problem: str
 
     code = "foreign-exports-broken"
+
+    def message(self) -> str:
+        return f"{self.file} is not labstore's and not exports(5): {self.problem}"
+
+    def remedy(self) -> str:
+        return "correct that line: exportfs passes over the rest of that file"
+
+
+@dataclass(frozen=True)
+class ForeignExportOfOurs(Report):
+    file: str
+    path: str
+
+    code = "foreign-export-of-ours"
     severity = Severity.ERROR
 
     def message(self) -> str:
-        return f"{self.file}: {self.problem}; the next exportfs would empty the whole table"
+        return f"{self.file} is not labstore's and exports {self.path} too: who may mount it is not what labstore says"
 
     def remedy(self) -> str:
-        return "correct or move that file; labstore calls no exportfs until then"
+        return "take that line out, or take the path out of the site file"
 
 
 @dataclass(frozen=True)
