@@ -192,7 +192,10 @@ def public_of_line(
     return None
 
 
-def policy_of_line(options: ExportOptions) -> SharePolicy:
+def policy_of_line(
+    options: ExportOptions, fsid: FsidFrom = FsidFrom.PATH, mountpoint_guard: bool = True
+) -> SharePolicy:
+    """The policy that an export line's options amount to; its own fsid, if it has one, is not kept."""
     return SharePolicy(
         access=options.access,
         squash=options.squash,
@@ -203,7 +206,8 @@ def policy_of_line(options: ExportOptions) -> SharePolicy:
         nohide=options.nohide,
         anonuid=options.anonuid,
         anongid=options.anongid,
-        fsid=FsidFrom.PATH,
+        fsid=fsid,
+        mountpoint_guard=mountpoint_guard,
     )
 
 
