@@ -53,7 +53,7 @@ class Stop(click.ClickException):
 
     def __init__(self, status: Exit, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
-        self.exit_code = int(status)  # type: ignore[misc] - click reads it from the instance, whatever it declares
+        self.exit_code = int(status)  # type: ignore[misc]  # click reads it from the instance
         self.remedy = remedy
 
     @classmethod
