@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labstore.exports.desired import desired
 from labstore.exports.facts import ExportFacts
-from labstore.exports.grants import Grant, GrantTable
+from labstore.exports.grants import Doubt, Grant, GrantTable
 from labstore.exports.guards import guard
 from labstore.exports.plan import ExportPlan, ExportStep, after, granted_after, path_of, plan_exports
 from labstore.model.address import Client
@@ -26,7 +26,8 @@ from labstore.reports.sources import SourceFailed
 from tests.laws import Planner
 from tests.support.fake_clock import START
 from tests.support.fakes import instance
-from tests.support.small_site import CLUSTER, path_of as share_path, project, site
+from tests.support.small_site import CLUSTER, project, site
+from tests.support.small_site import path_of as share_path
 
 NAMES = ("tools", "maps", "cvn")
 REGIONS = ("r1", "r2")
@@ -133,7 +134,12 @@ def export_facts(draw: st.DrawFn) -> ExportFacts:
         ),
         volumes={each.volume.name: Fact(VolumeState.FIT, "n", START) for each in wanted},
         presence=presence,
-        doubts={},
+        doubts={
+            (path, client): Doubt(path, client, grant.region, draw(st.integers(0, 3)), START)
+            for path, grants in granted.grants.items()
+            for client, grant in grants.items()
+            if draw(st.booleans())
+        },
     )
 
 
