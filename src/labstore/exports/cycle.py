@@ -10,20 +10,28 @@ from labstore.exports.apply import Applied, Applier, step_words
 from labstore.exports.desired import Desired, desired, restored
 from labstore.exports.facts import ExportFacts
 from labstore.exports.guards import guard
+from labstore.exports.history import Pin
 from labstore.exports.observe import Observer, figures
-from labstore.exports.plan import ExportPlan, plan_exports
+from labstore.exports.plan import ExportPlan, after, plan_exports
 from labstore.model.exports import ExportTable
 from labstore.model.site import Site
 from labstore.ports.export_server import Served
 from labstore.ports.inventory import Snapshot
 from labstore.reconcile.facts import Answer, Fact, Missing
-from labstore.reconcile.record import Record, State, state_of
+from labstore.reconcile.record import Outcome, Record, Result, State, state_of
 from labstore.reports.exports import NotServed, Pinned
-from labstore.reports.report import Override, Report
+from labstore.reports.report import Override, Report, Severity
 
 RETRY_CEILING = 30.0
 """Seconds at most between two tries at a complete listing while parts of the inventory are Missing."""
 NO_OVERRIDES: frozenset[Override] = frozenset()
+
+
+@dataclass(frozen=True)
+class AsPinned:
+    """A question: what would be done if this were pinned (None: if nothing were)?"""
+
+    pin: Pin | None
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,20 @@ class Proposal:
 class ExportCycle:
     """The reconciler of one cluster's exports on one node.
 
-    `site` gives the site as it is now (re-read when its files change); `who` goes into the history.
+    `site` gives the site as it is now (re-read when its files change), `concerns` what is to be said about its files;
+    `who` goes into the history.
     """
 
     site: Callable[[], Site]
     observer: Observer
     who: str
     server_name: str = "the NFS server"
+    concerns: Callable[[], tuple[Report, ...]] = tuple
     number: int = 0
     _snapshot: Snapshot | None = field(default=None, init=False)
     _listed_at: float = field(default=0.0, init=False)
     _failures: int = field(default=0, init=False)
+    _listing: dict[str, object] = field(default_factory=dict, init=False)
 
     def serve_first(self) -> Applied:
         """Before anything outside is asked: finish or forget what a killed run left, and see that what was last known
@@ -78,34 +89,49 @@ class ExportCycle:
             return self._standby(started, served)
         if isinstance(served, Missing):
             return self._record(started, State.FAILED, reports=(served.report,))
-        proposal = self._propose(served.value, active, full, overrides)
-        applier = Applier(self.observer.server, self.observer.history, self.observer.clock)
-        applied = applier.carry_out(proposal.facts, proposal.goal, proposal.plan, who or self.who, why)
-        self.observer.history.keep_doubts(proposal.goal.doubts)
-        return self._finish(started, proposal, applied)
+        return self._carry_out(started, self._propose(served.value, active, full, overrides), why, who)
 
-    def propose(self, full: bool = True, overrides: frozenset[Override] = NO_OVERRIDES) -> Answer[Proposal]:
+    def propose(
+        self, full: bool = True, overrides: frozenset[Override] = NO_OVERRIDES, supposing: AsPinned | None = None
+    ) -> Answer[Proposal]:
         """What `run` would do, by the same code (upstream #16). Changes nothing."""
         served = self.observer.served()
         if isinstance(served, Missing):
             return served
-        proposal = self._propose(served.value, self.observer.role(), full, overrides)
+        proposal = self._propose(served.value, self.observer.role(), full, overrides, supposing)
         return Fact(proposal, proposal.facts.snapshot.source, proposal.facts.at)
+
+    def carry_out(self, proposal: Proposal, why: str, who: str = "") -> Record:
+        """Do what was proposed and shown, and nothing else. The caller holds the lock since before it was proposed."""
+        self.number += 1
+        return self._carry_out(self.observer.clock.now(), proposal, why, who)
 
     # --- the parts --------------------------------------------------------------------------------------------------
 
     def _serve(self, table: ExportTable, generation: int) -> Applied:
         return Applied(generation=generation, calls=self.observer.server.apply(table, generation))
 
-    def _propose(self, served: Served, active: Answer[bool], full: bool, overrides: frozenset[Override]) -> Proposal:
+    def _carry_out(self, started: datetime, proposal: Proposal, why: str, who: str) -> Record:
+        applier = Applier(self.observer.server, self.observer.history, self.observer.clock)
+        applied = applier.carry_out(proposal.facts, proposal.goal, proposal.plan, who or self.who, why)
+        self.observer.history.keep_doubts(proposal.goal.doubts)
+        return self._finish(started, proposal, applied)
+
+    def _propose(
+        self,
+        served: Served,
+        active: Answer[bool],
+        full: bool,
+        overrides: frozenset[Override],
+        supposing: AsPinned | None = None,
+    ) -> Proposal:
         site = self.site()
         facts = self.observer.facts(site, self._look(site, full), served, active)
-        goal, said = self._goal(facts)
+        goal, said = self._goal(facts, supposing.pin if supposing else self.observer.history.pin())
         return Proposal(facts, goal, guard(facts, goal, plan_exports(facts, goal), overrides), said)
 
-    def _goal(self, facts: ExportFacts) -> tuple[Desired, tuple[Report, ...]]:
+    def _goal(self, facts: ExportFacts, pin: Pin | None) -> tuple[Desired, tuple[Report, ...]]:
         """What the inventory asks for, or the generation that a person pinned."""
-        pin = self.observer.history.pin()
         if pin is None or pin.until <= facts.at:
             return desired(facts), ()
         said = Pinned(pin.generation, pin.until.isoformat(timespec="seconds"), pin.who, pin.why)
@@ -117,10 +143,16 @@ class ExportCycle:
         if full or self._snapshot is None or now - self._listed_at >= self._listing_due(site):
             self._snapshot = self.observer.inventory.listing()
             self._listed_at = now
+            self._note_listing(self._snapshot, now)
         else:
             self._snapshot = self.observer.inventory.changes(self._snapshot)
         self._failures = self._failures + 1 if self._snapshot.missing() else 0
         return self._snapshot
+
+    def _note_listing(self, snapshot: Snapshot, since: float) -> None:
+        self._listing["listing_seconds"] = round(self.observer.clock.monotonic() - since, 3)
+        if not snapshot.missing():
+            self._listing["complete"] = snapshot.at.isoformat(timespec="seconds")
 
     def _listing_due(self, site: Site) -> float:
         """Seconds between complete listings: sooner, with back-off, while something is Missing or in doubt."""
@@ -138,7 +170,16 @@ class ExportCycle:
         said += [refusal.report for refusal in plan.refusals]
         said += [result.report for result in applied.results if result.report]
         state = state_of(plan, applied.results, plan.reports, bool(missing))
-        numbers = figures(facts) | {"generation": applied.generation, "calls": applied.calls}
+        served = _served_after(facts, plan, applied)
+        numbers = {
+            **figures(facts),
+            **self._listing,
+            "generation": applied.generation,
+            "calls": applied.calls,
+            "served_exports": len(served),
+            "served_clients": served.clients,
+            "held_clients": sum(len(wanted.held) for wanted in proposal.goal.exports.values()),
+        }
         return self._record(started, state, plan, applied, tuple(said), numbers)
 
     def _standby(self, started: datetime, served: Answer[Served]) -> Record:
@@ -157,6 +198,9 @@ class ExportCycle:
         reports: tuple[Report, ...] = (),
         numbers: Mapping[str, object] | None = None,
     ) -> Record:
+        concerns = self.concerns()
+        if any(report.severity is Severity.ERROR for report in concerns):
+            state = State.FAILED
         return Record(
             room="exports",
             number=self.number,
@@ -166,6 +210,15 @@ class ExportCycle:
             facts={"cluster": str(self.observer.cluster.name), **(numbers or {})},
             steps=tuple(step_words(step) for step in plan.steps) if plan else (),
             untouched=plan.untouched if plan else {},
-            results=applied.results if applied else (),
-            reports=tuple(dict.fromkeys(reports)),
+            results=(applied.results if applied else ()) + (_refused(plan) if plan else ()),
+            reports=tuple(dict.fromkeys((*concerns, *reports))),
         )
+
+
+def _served_after(facts: ExportFacts, plan: ExportPlan, applied: Applied) -> ExportTable:
+    done = {result.key for result in applied.results if result.outcome is Outcome.DONE}
+    return after(facts.served.stored, [step for step in plan.steps if step.key in done])
+
+
+def _refused(plan: ExportPlan) -> tuple[Result, ...]:
+    return tuple(Result(key, Outcome.REFUSED, refusal.report) for refusal in plan.refusals for key in refusal.keys)

@@ -9,7 +9,7 @@ from labstore.exports.facts import ExportFacts
 from labstore.exports.grants import GrantTable
 from labstore.exports.history import History
 from labstore.model.cloud import Presence
-from labstore.model.site import Cluster, Site
+from labstore.model.site import PUBLIC_OWNER, Cluster, Site
 from labstore.ports.clock import Clock
 from labstore.ports.export_server import ExportServer, Served
 from labstore.ports.inventory import Inventory, Snapshot
@@ -77,9 +77,11 @@ def figures(facts: ExportFacts) -> dict[str, object]:
         "declared_exports": len(facts.wanted),
         "served_exports": len(facts.served.stored),
         "served_clients": facts.served.stored.clients,
+        "served_projects": sum(not owner.startswith(PUBLIC_OWNER) for owner in facts.served.stored.by_owner),
         "running": facts.served.running,
         "requests": facts.snapshot.requests,
         "bytes": facts.snapshot.bytes,
+        "listing_every": facts.settings.listing,
         "missing": [answer.report.message() for answer in missing[:20]],
         "missing_count": len(missing),
         "active": None if isinstance(facts.active, Missing) else facts.active.value,
