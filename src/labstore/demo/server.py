@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from labstore.system.child import Child, ChildFailed
+from labstore.demo.child import Child, ChildFailed
 from labstore.system.dbus import Bus, BusFailed
 from labstore.system.ganesha import NAME
 
