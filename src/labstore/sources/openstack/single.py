@@ -1,0 +1,98 @@
+"""Servers one by one, and projects one by one: where a list is not to be had, or not to be believed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from labstore.formats.nova_servers import Listed
+from labstore.model.cloud import Instance, Presence, Project
+from labstore.reports.report import Report
+from labstore.reports.sources import SourceFailed
+from labstore.sources.openstack.background import side_by_side
+from labstore.sources.openstack.servers import Found, Servers
+from labstore.sources.openstack.trouble import Refused
+
+HOPELESS = 5
+"""Where so many projects were asked and none answered, the others are not asked: the cause is not theirs."""
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """What one server's region says of it; `listed` is its record, where one was shown."""
+
+    presence: Presence
+    listed: Listed | None = None
+
+
+NOT_TOLD = Whereabouts(Presence.UNKNOWN)
+
+
+def whereabouts(
+    servers: Servers, instances: Collection[Instance], threads: int, until: float, records: bool
+) -> dict[str, Whereabouts]:
+    """By id. `records`: whether the region's records of all projects may be looked into first, which saves a login."""
+    found: dict[str, Whereabouts] = {}
+
+    def ask(instance: Instance) -> None:
+        found[instance.id] = _where_is(servers, instance, until, records)
+
+    side_by_side(instances, ask, threads)
+    return found
+
+
+def _where_is(servers: Servers, instance: Instance, until: float, records: bool) -> Whereabouts:
+    listed: Listed | None = None
+    try:
+        if records:
+            listed = servers.record(instance.id, until)
+    except Refused:
+        pass  # its own project may say more
+    try:
+        if listed is None and instance.project_id:
+            listed = servers.one(instance.id, instance.project_id, until)
+            if listed is None:
+                return Whereabouts(Presence.GONE)
+    except Refused:
+        return NOT_TOLD
+    if listed is None:
+        return NOT_TOLD
+    return Whereabouts(Presence.GONE if listed.deleted else Presence.PRESENT, listed)
+
+
+@dataclass
+class Harvest:
+    """What asking project by project gave: servers, and why those of some projects are not known."""
+
+    found: Found = field(default_factory=Found)
+    doubts: dict[str, Report] = field(default_factory=dict)
+
+
+def project_by_project(
+    source: str, projects: Mapping[str, Project], ask: Callable[[str], Found], threads: int
+) -> Harvest:
+    """`ask` each project by its id. One project's failure is its own."""
+    harvest, lock = Harvest(), threading.Lock()
+    refusals: list[Refused] = []
+
+    def one(project: Project) -> None:
+        try:
+            if not harvest.found.servers and len(refusals) >= HOPELESS:
+                raise refusals[0]
+            found = ask(project.id)
+        except Refused as refused:
+            refusals.append(refused)
+            harvest.doubts[project.id] = SourceFailed(source, f"the servers of project {project.name}", refused.reason)
+            return
+        with lock:
+            harvest.found.servers.update(found.servers)
+            harvest.found.unreadable.update(found.unreadable)
+
+    for project in projects.values():
+        if not project.enabled:
+            # nobody can log in to it, so nobody can ask
+            what = f"the servers of project {project.name}"
+            harvest.doubts[project.id] = SourceFailed(source, what, "the project is disabled")
+    side_by_side([project for project in projects.values() if project.enabled], one, threads)
+    return harvest
