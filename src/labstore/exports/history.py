@@ -116,7 +116,8 @@ class History:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def generations(self, limit: int = 50) -> tuple[Generation, ...]:
-        """The newest `limit` generations, newest first."""
+        """The newest `limit` generations, what holds now first,
+        then the newest."""
         rows = self._db.execute("SELECT * FROM generation ORDER BY number DESC LIMIT ?", (limit,))
         return tuple(_generation(row) for row in rows)
 
@@ -170,9 +171,11 @@ class History:
         )
 
     def why(self, address: Client, path: ExportPath | None = None) -> tuple[Held, ...]:
-        """Every grant, past and present, that covers this address (and lies at or above this path), newest first."""
+        """Every grant, past and present, that covers this address (and lies at or above this path), what holds now first,
+        then the newest."""
         rows = self._db.execute(
-            "SELECT * FROM granted WHERE client = ? OR instr(client, '/') > 0 ORDER BY first DESC", (str(address),)
+            "SELECT * FROM granted WHERE client = ? OR instr(client, '/') > 0 ORDER BY last IS NULL DESC, first DESC",
+            (str(address),),
         )
         held = (Held(_grant(row), row["first"], row["last"], row["ended_by"]) for row in rows)
         return tuple(h for h in held if h.grant.client.covers(address) and (path is None or path.under(h.grant.path)))
