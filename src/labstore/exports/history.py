@@ -117,7 +117,7 @@ class History:
 
     def generations(self, limit: int = 50) -> tuple[Generation, ...]:
         """The newest `limit` generations, what holds now first,
-        then the newest."""
+        holds now first, then the newest."""
         rows = self._db.execute("SELECT * FROM generation ORDER BY number DESC LIMIT ?", (limit,))
         return tuple(_generation(row) for row in rows)
 
@@ -171,8 +171,8 @@ class History:
         )
 
     def why(self, address: Client, path: ExportPath | None = None) -> tuple[Held, ...]:
-        """Every grant, past and present, that covers this address (and lies at or above this path), what holds now first,
-        then the newest."""
+        """Every grant, past and present, that covers this address (and lies at or above this path); what
+        holds now first, then the newest."""
         rows = self._db.execute(
             "SELECT * FROM granted WHERE client = ? OR instr(client, '/') > 0 ORDER BY last IS NULL DESC, first DESC",
             (str(address),),
