@@ -1,0 +1,1 @@
+"""Measurements, as ratios against the obvious alternative in the same run."""

@@ -1,0 +1,36 @@
+"""`python -m bench [NAME ...]`: run the benchmarks, print their tables, keep their results.
+
+Every module of this package with a function `figures()` is a benchmark.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+from bench.figures import keep, show
+
+NOT_BENCHMARKS = {"__main__", "figures"}
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+
+
+def main(chosen: list[str]) -> int:
+    missed = 0
+    for name in chosen or [name for name in names() if name not in NOT_BENCHMARKS]:
+        module = importlib.import_module(f"bench.{name}")
+        if not hasattr(module, "figures"):
+            continue
+        figures = module.figures()
+        keep(name, figures)
+        show(name, figures)
+        missed += sum(figure.holds is False for figure in figures)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
