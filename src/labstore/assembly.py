@@ -1,0 +1,287 @@
+"""The only place where a site becomes concrete objects."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from labstore.config.load import DEFAULT, load
+from labstore.exports.backends.knfsd import Exportfs, Knfsd, KnfsdPaths
+from labstore.exports.cycle import ExportCycle
+from labstore.exports.history import History
+from labstore.exports.observe import Observer
+from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySettings, Site
+from labstore.ports.clock import Clock
+from labstore.ports.export_server import ExportServer
+from labstore.ports.inventory import Inventory
+from labstore.reports.in_file import BadFile, Origin
+from labstore.reports.report import Report
+from labstore.system import locks
+from labstore.system.clock import SystemClock
+from labstore.system.exportfs import RootExportfs, SudoExportfs
+from labstore.system.identity import node_name
+from labstore.system.node import LocalNode
+from labstore.system.run import LocalHost
+
+RETRY = 15.0
+"""Seconds after which files that could not be taken are tried again although their stat is the same: what was wrong
+may have been another file."""
+Signature = tuple[int, int, int] | None
+
+
+# --- the site, as its files say now ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """A site with the files that it was read from, and what is worth knowing about them."""
+
+    site: Site
+    files: tuple[Path, ...]
+    notices: tuple[Report, ...] = ()
+
+
+def from_site_file(path: Path = DEFAULT) -> Callable[[], SiteFiles]:
+    """Reads the site file and the mounts files it names. The reader raises BadFile."""
+
+    def read() -> SiteFiles:
+        loaded = load(path)
+        return SiteFiles(loaded.site, (path, *(Path(mounts.name) for mounts in loaded.mounts)), loaded.notices)
+
+    return read
+
+
+class SiteSource:
+    """The site, read again when the stat of one of its files changes.
+
+    A reload that fails, or whose site `fits` refuses by raising BadFile, changes nothing: the last good site stays and
+    `concerns` says what is wrong, until it is put right (upstream #3, #6). The first reading raises BadFile.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], SiteFiles],
+        path: Path,
+        fits: Callable[[Site], None] = lambda _site: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read, self._path, self.fits, self._monotonic = read, path, fits, monotonic
+        self._seen = self._signatures((path,))
+        self._good = self._fitting()
+        self._seen = self._seen | self._signatures(self._good.files)
+        self._concerns: tuple[Report, ...] = ()
+        self._tried = monotonic()
+
+    def __call__(self) -> Site:
+        if self._due():
+            self.reload()
+        return self._good.site
+
+    @property
+    def notices(self) -> tuple[Report, ...]:
+        return self._good.notices
+
+    def concerns(self) -> tuple[Report, ...]:
+        """What keeps the files from being taken as they are now; empty where they were."""
+        return self._concerns
+
+    def reload(self) -> bool:
+        """Read the files now, whatever their stat says; whether they could be taken."""
+        self._tried = self._monotonic()
+        seen = self._signatures((self._path, *self._good.files))
+        try:
+            self._good = self._fitting()
+        except BadFile as error:
+            self._seen, self._concerns = seen, error.reports
+            return False
+        self._seen, self._concerns = seen | self._signatures(set(self._good.files) - seen.keys()), ()
+        return True
+
+    def _fitting(self) -> SiteFiles:
+        read = self._read()
+        self.fits(read.site)
+        return read
+
+    def _due(self) -> bool:
+        if self._concerns and self._monotonic() - self._tried >= RETRY:
+            return True
+        return self._signatures(self._seen) != self._seen
+
+    def _signatures(self, paths: Iterable[Path]) -> dict[Path, Signature]:
+        return {path: _signature(path) for path in paths}
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def cluster_here(site: Site, name: str | None = None, node: str | None = None, file: str = "site file") -> Cluster:
+    """The cluster that is meant: by its name, or the only one to which this node belongs. Raises BadFile."""
+    if name is not None:
+        try:
+            return site.cluster(name)
+        except KeyError:
+            known = ", ".join(cluster.name for cluster in site.clusters)
+            raise BadFile([Origin(file).problem(f"there is no cluster {name}", f"known are: {known}")]) from None
+    node = node or node_name()
+    here = site.clusters_of(node)
+    if not here and len(site.clusters) == 1 and not site.clusters[0].nodes:
+        here = site.clusters
+    if len(here) == 1:
+        return here[0]
+    names = ", ".join(cluster.name for cluster in here or site.clusters)
+    problem = f"node {node} belongs to {len(here) or 'no'} clusters" + (f": {names}" if here else f" of {names}")
+    raise BadFile([Origin(file).problem(problem, "say which with --cluster NAME, or name the node under its cluster")])
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def exports_state(site: Site, cluster: str) -> Path:
+    """Where the exports of a cluster are remembered."""
+    return site.state_dir / "exports" / cluster
+
+
+def history_file(site: Site, cluster: str) -> Path:
+    return exports_state(site, cluster) / "history.sqlite"
+
+
+@contextlib.contextmanager
+def exports_lock(
+    site: Site, cluster: str, what: str, patience: float = 0.0, pause: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Hold the lock of a cluster's exports, waiting up to `patience` seconds for it. Raises Locked, OSError."""
+    path = site.run_dir / "exports" / f"{cluster}.lock"
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locks.exclusive(path, what))
+                break
+            except locks.Locked:
+                if time.monotonic() >= until:
+                    raise
+                pause(0.05)
+        yield
+
+
+# --- exports ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ExportsRoom:
+    """One cluster's exports on this node, put together from the site, and anew when the site changes a part of it.
+
+    `wrap` may put something around the inventory (a daemon that wants to be interruptible, a command that shows what
+    is going on). Making it raises OSError, sqlite3.Error, BadFile.
+    """
+
+    source: SiteSource
+    cluster: str
+    who: str
+    wrap: Callable[[Inventory], Inventory] = lambda inventory: inventory
+    clock: Clock = field(default_factory=SystemClock)
+    exportfs: Exportfs | None = None
+    paths: KnfsdPaths = field(default_factory=KnfsdPaths)
+    _made: tuple[tuple[object, ...], ExportCycle] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.source.fits = self._still_there
+
+    def cycle(self) -> ExportCycle:
+        """The reconciler as the site wants it now; the same object as long as that is the same."""
+        site = self.source()
+        cluster = site.cluster(self.cluster)
+        key = (cluster, site.inventory, site.state_dir)
+        if self._made is None or self._made[0] != key:
+            before = self._made[1] if self._made else None
+            self._made = (key, self._make(site, cluster))
+            if before is not None:
+                self._made[1].number = before.number
+                before.observer.history.close()
+        return self._made[1]
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made[1].observer.history.close()
+            self._made = None
+
+    def _make(self, site: Site, cluster: Cluster) -> ExportCycle:
+        state = exports_state(site, cluster.name)
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        observer = Observer(
+            cluster=cluster,
+            inventory=self.wrap(inventory_of(site.inventory, self.clock)),
+            server=server_of(site, cluster, self.clock, self.exportfs, self.paths),
+            node=LocalNode(self.clock),
+            history=History(state / "history.sqlite"),
+            clock=self.clock,
+        )
+        return ExportCycle(self.source, observer, self.who, server_name(cluster), concerns=self.source.concerns)
+
+    def _still_there(self, site: Site) -> None:
+        if self.cluster not in {cluster.name for cluster in site.clusters}:
+            problem = f"cluster {self.cluster}, which is served here, is no longer there"
+            raise BadFile([Origin("site file").problem(problem, "put it back, or stop its daemon")])
+
+
+def exports_cycle(source: SiteSource, cluster: str, who: str) -> ExportCycle:
+    """The reconciler of one cluster's exports on this node, for one run. Raises as ExportsRoom does."""
+    return ExportsRoom(source, cluster, who).cycle()
+
+
+def inventory_of(settings: InventorySettings, clock: Clock) -> Inventory:
+    """The source of projects and instances."""
+    if settings.source is InventoryKind.FILE:
+        from labstore.sources.static import FileInventory  # noqa: PLC0415 - heavy, and not for every site
+
+        assert settings.file is not None, "the site file's check lets no file source without a file through"
+        return FileInventory(settings.file, clock)
+    from labstore.sources.openstack import OpenStackInventory  # noqa: PLC0415 - heavy, and not for every site
+
+    return OpenStackInventory(settings.openstack, clock)
+
+
+def server_of(
+    site: Site,
+    cluster: Cluster,
+    clock: Clock,
+    exportfs: Exportfs | None = None,
+    paths: KnfsdPaths = KnfsdPaths(),  # noqa: B008 - frozen
+) -> ExportServer:
+    """The NFS server of a cluster on this node."""
+    state = exports_state(site, cluster.name)
+    if cluster.backend is BackendKind.GANESHA:
+        from labstore.exports.backends.ganesha import NfsGanesha  # noqa: PLC0415 - heavy, and not for every site
+        from labstore.system.ganesha import Ganesha  # noqa: PLC0415 - heavy, and not for every site
+
+        bus = Path(cluster.ganesha.bus.removeprefix("unix:path="))
+        return NfsGanesha(state / "ganesha", Ganesha(clock, bus), clock)
+    return knfsd_of(site, cluster, clock, exportfs, paths)
+
+
+def knfsd_of(
+    site: Site,
+    cluster: Cluster,
+    clock: Clock,
+    exportfs: Exportfs | None = None,
+    paths: KnfsdPaths = KnfsdPaths(),  # noqa: B008 - frozen
+) -> Knfsd:
+    """The kernel's server, whose exportfs runs as root: with our own rights, or through the sudo rule."""
+    host = LocalHost()
+    runner = exportfs or (RootExportfs(host) if os.geteuid() == 0 else SudoExportfs(host))
+    store = exports_state(site, cluster.name) / "knfsd"
+    return Knfsd(store, runner, clock, replace(paths, exports_dir=cluster.exports_dir))
+
+
+def server_name(cluster: Cluster) -> str:
+    return {BackendKind.KNFSD: "the kernel's NFS server", BackendKind.GANESHA: "NFS-Ganesha"}[cluster.backend]

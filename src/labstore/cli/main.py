@@ -1,0 +1,68 @@
+"""The command `labstore`. Commands are loaded when they are asked for, so that help answers at once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+from labstore import __version__
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command is, and its line in the list of commands."""
+
+    module: str
+    name: str
+    short_help: str
+
+
+COMMANDS: Mapping[str, Place] = {
+    "check": Place("labstore.cli.status", "check", "One line for monitoring: OK, WARNING, CRITICAL or UNKNOWN."),
+    "config": Place("labstore.cli.config", "config", "The site file: check it, explain it, describe it to an editor."),
+    "exports": Place("labstore.cli.exports", "exports", "Who may mount what: show, plan, apply, roll back, explain."),
+    "status": Place("labstore.cli.status", "status", "One screen: how everything is, and what to do next."),
+    "web": Place("labstore.cli.web", "web", "The status page and its read-only API."),
+}
+
+
+class Commands(click.Group):
+    """Knows every command by name and imports the one that is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command = getattr(importlib.import_module(place.module), place.name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].short_help) for name in sorted(COMMANDS)])
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, prog_name="labstore")
+def labstore() -> None:
+    """Shared storage for the projects of an OpenStack cloud.
+
+    Reading is always safe. What writes shows first what it would do.
+
+    \b
+    Examples:
+      labstore status
+      labstore exports plan
+      labstore exports why 172.16.1.5
+    """
+
+
+def main() -> None:
+    """The entry point."""
+    labstore(prog_name="labstore")

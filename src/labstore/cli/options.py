@@ -1,0 +1,139 @@
+"""Options that many commands share, and what becomes of the errors that all of them can meet."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from labstore.assembly import ExportsRoom, SiteSource, cluster_here, from_site_file, history_file
+from labstore.cli.exit import Exit, Stop
+from labstore.config.load import DEFAULT
+from labstore.exports.history import History
+from labstore.model.site import Cluster, Site
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.in_file import BadFile
+from labstore.reports.report import OVERRIDE_HELP, Override
+from labstore.system.identity import become_owner_of, person
+from labstore.system.locks import Locked
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The site file, and which cluster of it on which node a command is about."""
+
+    file: Path = DEFAULT
+    cluster: str | None = None
+    node: str | None = None
+
+    def source(self) -> SiteSource:
+        """Raises BadFile."""
+        return SiteSource(from_site_file(self.file), self.file)
+
+    def here(self, site: Site) -> Cluster:
+        """Raises BadFile."""
+        return cluster_here(site, self.cluster, self.node, str(self.file))
+
+    def room(self, who: str | None = None) -> ExportsRoom:
+        """The exports of the chosen cluster; as root, work goes on as the owner of the state directory.
+
+        Raises BadFile, OSError.
+        """
+        asked_by = who or person()
+        source = self.source()
+        cluster = self.here(source())
+        become_owner_of(source().state_dir)
+        return ExportsRoom(source, cluster.name, asked_by)
+
+    def history(self, site: Site, cluster: str) -> History | None:
+        """The generations, to be read; None where there are none yet. Raises sqlite3.Error."""
+        path = history_file(site, cluster)
+        return History(path, read_only=True) if path.exists() else None
+
+
+def site_options(command: F) -> F:
+    """`--site`, `--cluster` and `--node`, handed to the command as `chosen`."""
+
+    @click.option(
+        "--site",
+        "file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=DEFAULT,
+        envvar="LABSTORE_SITE",
+        help="The site file; /etc/labstore/site.yaml, or what LABSTORE_SITE says.",
+    )
+    @click.option("--cluster", envvar="LABSTORE_CLUSTER", help="Which cluster; only needed where a node has several.")
+    @click.option("--node", envvar="LABSTORE_NODE", help="The node's name; this machine's host name otherwise.")
+    @wraps(command)
+    def with_site(*args: Any, file: Path, cluster: str | None, node: str | None, **kwargs: Any) -> Any:
+        return command(*args, chosen=Chosen(file, cluster, node), **kwargs)
+
+    return with_site  # type: ignore[return-value]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are stable.")
+
+
+def override_options(command: F) -> F:
+    """One flag per named override, handed to the command as the set `overrides`."""
+
+    @wraps(command)
+    def with_overrides(*args: Any, **kwargs: Any) -> Any:
+        given = frozenset(override for override in Override if kwargs.pop(_parameter(override)))
+        return command(*args, overrides=given, **kwargs)
+
+    wrapped: Any = with_overrides
+    for override in reversed(Override):
+        flag = f"--{override.value}"
+        help_text = f"Once: {OVERRIDE_HELP[override]}."
+        wrapped = click.option(flag, _parameter(override), is_flag=True, help=help_text)(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _parameter(override: Override) -> str:
+    return override.value.replace("-", "_")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what can go wrong in the world into an exit status and words on what to do next; defects go on up."""
+    try:
+        yield
+    except BadFile as error:
+        raise Stop.because(Exit.CONFIGURATION, error.reports) from None
+    except Locked as error:
+        raise Stop(Exit.LOCKED, f"error: {error}", "wait for it to end, or look at it: labstore status") from None
+    except StepFailed as error:
+        raise Stop.because(Exit.FAILED, [error.report]) from None
+    except sqlite3.Error as error:
+        message = f"error: the history of exports cannot be read or written: {error}"
+        remedy = "look at space and owner of the state directory (labstore config explain state_dir)"
+        raise Stop(Exit.FAILED, message, remedy) from None
+    except BrokenPipeError:
+        raise  # whoever was reading has read enough
+    except PermissionError as error:
+        message = f"error: {error.filename or 'a file'}: {error.strerror}"
+        who = "as root, with sudo" if os.geteuid() != 0 else "as a user that may"
+        raise Stop(Exit.FAILED, message, f"run it {who}") from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise Stop(
+            Exit.FAILED, f"error: {where}{error.strerror or error}", "put that right, then run it again"
+        ) from None
+
+
+class Told(click.Group):
+    """A group whose commands end as `told` says."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told():
+            return super().invoke(ctx)
