@@ -77,7 +77,13 @@ def builtin_site(
     findings.raise_problems()
     site = Site(
         name=SiteName("local"),
-        clusters=(Cluster(CLUSTER, volumes=tuple(reader.volumes.values()), exports_dir=exports_dir),),
+        clusters=(
+            Cluster(
+                CLUSTER,
+                volumes=tuple(reader.volumes[mount] for mount in sorted(reader.volumes)),
+                exports_dir=exports_dir,
+            ),
+        ),
         projects=projects,
         public=public,
         inventory=InventorySettings(InventoryKind.OPENSTACK, openstack=OpenStackSettings(cloud=cloud)),

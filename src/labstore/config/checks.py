@@ -174,7 +174,7 @@ def _gids(findings: Findings, every: Iterable[Offer]) -> None:
         first = owners.setdefault(offer.gid, offer)
         if first.project != offer.project and offer.project not in said:
             said.add(offer.project)
-            problem = f"gid {offer.gid} of project {offer.project} is also project {first.project}'s"
+            problem = f"project {offer.project} and project {first.project} both have gid {offer.gid}"
             advice = f"give each its own group ({first.gid_origin} has the other): a group owns one project's files"
             findings.add(offer.gid_origin.problem(problem, advice))
 

@@ -31,12 +31,14 @@ class Explained:
 
 def explained(loaded: Loaded, setting: str | None = None) -> tuple[Explained, ...]:
     """All settings, or the one of this name (`exports.poll`) and those below it (`clusters.primary`)."""
-    rows = [*_section(loaded.document, SiteFile, loaded.document.value, ())]
+    found: dict[str, Explained] = {}
+    for row in _section(loaded.document, SiteFile, loaded.document.value, ()):
+        found[row.setting] = row
     for mounts in loaded.mounts:
-        rows += _mounted(mounts)
-    said = {row.setting for row in rows if row.origin != DEFAULT}
-    rows = [row for row in rows if row.origin != DEFAULT or row.setting not in said]
-    return tuple(row for row in rows if setting is None or _below(row.setting, setting))
+        for row in _mounted(mounts):
+            if row.setting not in found or found[row.setting].origin == DEFAULT:
+                found[row.setting] = row  # what the site file writes itself wins
+    return tuple(row for row in found.values() if setting is None or _below(row.setting, setting))
 
 
 def _below(name: str, above: str) -> bool:

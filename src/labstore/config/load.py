@@ -51,7 +51,10 @@ def load(path: Path = DEFAULT) -> Loaded:
 
 def _without_projects(file: SiteFile) -> SiteFile:
     """What can be checked where a mounts file could not be read: its projects would look unknown."""
-    shares = {name: share.model_copy(update={"projects": None}) for name, share in file.shares.items()}
+    shares = {
+        name: share.model_copy(update={"projects": None}) if share.projects else share
+        for name, share in file.shares.items()
+    }
     exports = file.exports.model_copy(update={"subnets": {}})
     return file.model_copy(update={"projects": {}, "shares": shares, "exports": exports})
 

@@ -176,8 +176,11 @@ class Resolver:
     def _by_kind(self, wishes: Wishes, gid: int, wish: Wish, kind: ShareKind) -> ProjectShare | None:
         cluster_name, volume_name = wish.own.cluster or kind.cluster, wish.own.volume or kind.volume
         path = kind.path if wish.own.path is None else wish.own.path
-        where = ("projects", wishes.name, "shares", wish.share)
-        volume = find_volume(self.findings, self.clusters, cluster_name, volume_name, where)
+        if wish.own.cluster or wish.own.volume:
+            where = ("projects", wishes.name, "shares", wish.share)
+            volume = find_volume(self.findings, self.clusters, cluster_name, volume_name, where)
+        else:  # the kind's own: if there is none, that was said of the kind
+            volume = self._kinds_volume(kind)
         if volume is None or cluster_name is None or path is None:
             return None
         try:
@@ -186,6 +189,10 @@ class Resolver:
             self.findings.add(wish.origin.problem(str(error), f"shorten the path of share {wish.share}"))
             return None
         return ProjectShare(wish.share, cluster_name, volume.name, at, policy_of(kind.policy, wish.own))
+
+    def _kinds_volume(self, kind: ShareKind) -> Volume | None:
+        cluster = self.clusters.get(kind.cluster or "")
+        return next((each for each in cluster.volumes if each.name == kind.volume), None) if cluster else None
 
     def _cluster_of(self, host: HostName) -> Cluster | None:
         for cluster in self.clusters.values():

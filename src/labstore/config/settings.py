@@ -173,7 +173,10 @@ def _choices(kind: Any) -> str:
 def _example(field: FieldInfo, text: Text | None) -> str:
     kind = _bare(field.annotation)
     origin = typing.get_origin(kind)
-    if origin is dict or _is_section(kind):
+    if _is_section(kind):
+        must = ((name, each) for name, each in kind.model_fields.items() if each.is_required())
+        return "{" + ", ".join(f"{name}: {_example(each, _text(each.annotation))}" for name, each in must) + "}"
+    if origin is dict:
         return "{...}"
     if not field.is_required() and field.default not in (None, [], True, False):
         return written(field.default)

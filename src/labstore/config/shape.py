@@ -85,9 +85,10 @@ _LIMITS = {"greater_than_equal": "less than", "less_than_equal": "more than"}
 
 
 def _given(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return f"{'text ' if isinstance(value, str) else ''}{shown(value, 40)}"
+    if isinstance(value, str):
+        return f"text {shown(value, 40)}"
+    kinds = {type(None): "nothing", bool: str(value).lower(), dict: "a map", list: "a list"}
+    return kinds.get(type(value), str(value))
 
 
 def _unknown(loc: Loc) -> str:

@@ -94,7 +94,7 @@ def _absolute(text: str) -> Path:
 
 
 def _relative_allowed(text: str) -> Path:
-    if re.fullmatch(_FILE, "/" + text) is None:
+    if re.fullmatch(_FILE, "/" + text.removeprefix("/")) is None:
         raise ValueError(f"{shown(text)} is not a path of plain characters")
     return Path(text)
 
