@@ -86,7 +86,7 @@ def _summary(loaded: Loaded) -> str:
 
 @config.command()
 @click.argument("setting", required=False)
-@click.option("--file", "file", type=_FILE, default=DEFAULT, envvar="LABSTORE_SITE", help="The site file.")
+@click.option("--site", "--file", "file", type=_FILE, default=DEFAULT, envvar="LABSTORE_SITE", help="The site file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def explain(setting: str | None, file: Path, as_json: bool) -> None:
     """Show every setting with its value, where the value comes from, its unit and its meaning.

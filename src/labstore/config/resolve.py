@@ -14,6 +14,7 @@ from labstore.model.exports import ExportOptions
 from labstore.model.names import ClusterName, ProjectName, ShareName
 from labstore.model.site import (
     PUBLIC_OWNER,
+    BackendKind,
     Brake,
     BrakeLimits,
     Cluster,
@@ -41,6 +42,7 @@ def resolved(findings: Findings, file: SiteFile, mounts: Sequence[MountsFile], b
     """
     clusters: dict[str, Cluster] = {name: _cluster(name, each) for name, each in file.clusters.items()}
     checks.clusters(findings, clusters.values())
+    _without_effect(findings, file)
     kinds = _kinds(findings, file, clusters)
     public, public_origins = _public(findings, file, mounts, clusters)
     projects = merged(findings, file, mounts)
@@ -87,6 +89,16 @@ def _cluster(name: ClusterName, file: ClusterFile) -> Cluster:
         exports_dir=file.exports_dir,
         ganesha=Ganesha(file.ganesha.config, file.ganesha.bus, file.ganesha.port),
     )
+
+
+def _without_effect(findings: Findings, file: SiteFile) -> None:
+    """Settings of the server that a cluster does not run."""
+    for name, cluster in file.clusters.items():
+        setting = "ganesha" if cluster.backend is BackendKind.KNFSD else "exports_dir"
+        if setting in cluster.model_fields_set:
+            origin = findings.document.origin(("clusters", name, setting), at_key=True)
+            problem = f"clusters.{name}.{setting} has no effect: its backend is {cluster.backend.value}"
+            findings.notices.append(origin.notice(problem, "take it out, or change the backend"))
 
 
 # --- kinds of share --------------------------------------------------------------------------------------------------

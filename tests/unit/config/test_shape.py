@@ -147,3 +147,18 @@ def test_ten_thousand_problems_are_cut(tmp_path: Path) -> None:
     found = problems_of(tmp_path / "site.yaml", text)
     assert len(found) == 101
     assert found[-1].problem == "9900 more problems"
+
+
+def test_a_path_that_grows_too_long_with_a_projects_name_is_told(tmp_path: Path) -> None:
+    long = "/".join(["{project}"] * 20)
+    name = "p" * 63
+    text = BASE.replace("shared/{project}", long).replace("tools: {gid", f"{name}: {{gid")
+    (only,) = problems_of(tmp_path / "site.yaml", text)
+    assert (only.line, "at most 1024 characters" in only.message()) == (14, True)
+    assert only.remedy() == "shorten the path of share home"
+
+
+def test_a_file_in_which_nothing_is_right_is_told(tmp_path: Path) -> None:
+    sections = ("clusters", "shares", "projects", "public", "inventory", "exports", "metrics", "site", "projects_file")
+    found = problems_of(tmp_path / "site.yaml", "".join(f"{section}: [1, {{a: b}}]\n" for section in sections))
+    assert {each.line for each in found} == set(range(1, len(sections) + 1))
