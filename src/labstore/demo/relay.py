@@ -1,7 +1,7 @@
 """Instances on loopback: each has an address of its own in 127.0.0.0/8, from which its connections reach the server.
 
 libnfs cannot choose its source address, so it connects to a relay that can. As a kernel client would, a relay speaks
-from a port below 1024 where it may.
+from a port below 1024 where it may (unless it shall not: `reserved`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _START_DEADLINE = 10.0
 class Relays:
     """One thread that carries the connections of any number of instances to the server's port on 127.0.0.1."""
 
-    def __init__(self, server_port: int) -> None:
-        self.server_port = server_port
+    def __init__(self, server_port: int, reserved: bool = True) -> None:
+        self.server_port, self.reserved = server_port, reserved
         self._loop = asyncio.new_event_loop()
         self._ports: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,7 +77,7 @@ class Relays:
                 await asyncio.gather(_pump(reader, there), _pump(there_reader, writer))
 
     async def _reach(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        own = _bound(address)
+        own = _bound(address, self.reserved)
         own.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", self.server_port))
@@ -105,20 +105,13 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.close()
 
 
-def _bound(address: str) -> socket.socket:
-    """A socket that speaks from this address, from a reserved port where we may and one is free."""
-    for port in [*random.sample(_RESERVED, 40), 0]:
+def _bound(address: str, reserved: bool) -> socket.socket:
+    """A socket that speaks from this address, from a reserved port where that is wanted, allowed and one is free."""
+    for port in [*(random.sample(_RESERVED, 40) if reserved else ()), 0]:
         own = socket.socket()
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with contextlib.suppress(OSError):
             own.bind((address, port))
-        except PermissionError:
-            own.close()
-            break
-        except OSError:
-            own.close()
-            continue
-        return own
-    own = socket.socket()
-    own.bind((address, 0))
-    return own
+            return own
+        own.close()
+    raise OSError(99, "no port to speak from", address)

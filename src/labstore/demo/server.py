@@ -7,6 +7,7 @@ never ask.)
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,11 @@ class PrivateGanesha:
         """End the server as an administrator would; the bus stays."""
         if self._server is not None:
             self._server.stop()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the server a signal (SIGSTOP: it hangs)."""
+        if self._server is not None:
+            self._server.send(number)
 
     def kill(self) -> None:
         """End the server as a crash would; the bus stays."""

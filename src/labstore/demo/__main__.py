@@ -1,0 +1,132 @@
+"""`make demo`: play the scenes, then go on with a live view until Ctrl-C. `--once` ends with the summary."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from labstore.demo.child import ChildFailed
+from labstore.demo.client import NfsError
+from labstore.demo.scenes import SCENES, Scene, Unproven
+from labstore.demo.stage import Stage
+from labstore.ports.host import CommandFailed
+
+STEP = 4.0
+"""Seconds between two changes of the live view."""
+
+
+@dataclass(frozen=True)
+class Played:
+    scene: Scene
+    seconds: float
+    said: str
+    proved: bool
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End with the summary instead of going on with a live view.")
+def main(once: bool) -> None:
+    """The main job of labstore on this machine, with real NFS on loopback.
+
+    Example: python -m labstore.demo --once
+    """
+    console = Console(highlight=False)
+    if os.geteuid() != 0:
+        raise click.ClickException("NFS-Ganesha needs root to open files by handle; run it as root")
+    try:
+        with Stage() as stage:
+            played = [_play(console, stage, number, scene) for number, scene in enumerate(SCENES, 1)]
+            _summary(console, played)
+            if not once:
+                _live(console, stage)
+    except KeyboardInterrupt:
+        console.print("\nended; nothing is left behind")
+        sys.exit(0)
+    sys.exit(0 if all(each.proved for each in played) else 1)
+
+
+def _play(console: Console, stage: Stage, number: int, scene: Scene) -> Played:
+    started = time.monotonic()
+    with console.status(f"{number:2}. {scene.title} ..."):
+        try:
+            said, proved = scene.play(stage), True
+        except (Unproven, TimeoutError, NfsError, ChildFailed, CommandFailed, OSError) as error:
+            said, proved = f"{type(error).__name__}: {error}", False
+    played = Played(scene, time.monotonic() - started, said, proved)
+    mark = "[green]proved[/]" if proved else "[red]FAILED[/]"
+    console.print(f"{number:2}. {scene.title}: {mark} [dim]({played.seconds:.1f} s)[/]")
+    console.print(f"      {said}", markup=False)
+    return played
+
+
+def _summary(console: Console, played: list[Played]) -> None:
+    proved, seconds = sum(each.proved for each in played), sum(each.seconds for each in played)
+    colour = "green" if proved == len(played) else "red"
+    console.print(f"\n[{colour}]{proved} of {len(played)} scenes proved[/] in {seconds:.0f} s, with real NFS mounts")
+
+
+# --- the live view ---------------------------------------------------------------------------------------------------
+
+
+def _live(console: Console, stage: Stage) -> None:
+    """Instances come and go; each line is what a real mount says at this moment. Until Ctrl-C."""
+    console.print(f"[dim]site file {stage.cloud.site_file}; try: labstore exports show --site that file[/]")
+    console.print("[dim]instances now come and go by themselves; Ctrl-C ends[/]\n")
+    chance = random.Random()  # noqa: S311 - which instance leaves is no secret
+    gone: dict[str, tuple[str, str]] = {}
+    changed = time.monotonic()
+    with Live(_view(stage, gone), console=console, refresh_per_second=2, transient=False) as live:
+        while True:
+            if time.monotonic() - changed > STEP:
+                _change(stage, chance, gone)
+                changed = time.monotonic()
+            live.update(_view(stage, gone))
+            time.sleep(0.3)
+
+
+def _change(stage: Stage, chance: random.Random, gone: dict[str, tuple[str, str]]) -> None:
+    """One instance is deleted, or one that was deleted comes back."""
+    here = [name for name, (project, _) in stage.cloud.instances.items() if project == "tools"]
+    if gone and (len(gone) > 1 or chance.random() < 0.5):
+        name, (project, address) = gone.popitem()
+        stage.cloud.add(name, project, address)
+    elif len(here) > 2:
+        name = chance.choice(here)
+        gone[name] = stage.cloud.instances[name]
+        stage.cloud.delete(name)
+
+
+def _view(stage: Stage, gone: dict[str, tuple[str, str]]) -> Table:
+    record = stage.record()
+    facts = record.get("facts", {})
+    title = f"state {record.get('state', '?')}, generation {facts.get('generation', '?')}, " + (
+        f"{facts.get('served_clients', '?')} clients of {facts.get('served_exports', '?')} shares"
+    )
+    table = Table(title=title, title_justify="left", box=None)
+    for column in ("instance", "address", "project", "in the inventory", "mounts tools' share", "mounts its own"):
+        table.add_column(column)
+    everybody = {**stage.cloud.instances, **gone}
+    for name, (project, address) in sorted(everybody.items(), key=lambda each: each[1][1]):
+        here = "yes" if name in stage.cloud.instances else "deleted"
+        answers = [_mounts(stage, address, of) for of in ("tools", project)]
+        table.add_row(name, address, project, here, *answers)
+    return table
+
+
+def _mounts(stage: Stage, address: str, project: str) -> str:
+    try:
+        return "[green]yes[/]" if stage.at(address).may_mount(stage.cloud.path(project)) else "[red]refused[/]"
+    except NfsError as error:
+        return f"[yellow]{error.status or 'no answer'}[/]"
+
+
+if __name__ == "__main__":
+    main()

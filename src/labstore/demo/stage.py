@@ -1,0 +1,131 @@
+"""Everything the demonstration starts, in one directory, ended and removed with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from labstore.demo.child import Child
+from labstore.demo.client import Instance
+from labstore.demo.relay import Relays
+from labstore.demo.server import PrivateGanesha, free_port
+from labstore.demo.small_cloud import SmallCloud
+
+PREFIX = "labstore-demo-"
+
+
+class Stage:
+    """The private NFS server, the export daemon, the status page and the instances. A context manager: at its end no
+    process, file, mount or address is left."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self._daemon: Child | None = None
+
+    def __enter__(self) -> Stage:
+        try:
+            self._set()
+        except BaseException:
+            self._ends.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def _set(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._ends.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.cloud = SmallCloud(self.directory)
+        exports = self.cloud.state / "exports" / "demo" / "ganesha" / "current" / "exports.conf"
+        self.server = PrivateGanesha(self.directory / "nfs", exports)
+        self._ends.callback(self.server.close)
+        self.server.start_bus()
+        self.cloud.write_site(self.server.bus, self.server.port)
+        self.cloud.make_shares()
+        self.cloud.write()
+        self.relays = self._ends.enter_context(Relays(self.server.port))
+        self._ends.callback(self.stop_daemon)
+
+    # --- the server, the daemon, the page ---------------------------------------------------------------------------
+
+    def start_server(self) -> float:
+        """Seconds until the NFS server answered."""
+        self.labstore("exports", "apply", "--yes", expect=None)
+        return self.server.start()
+
+    def start_daemon(self) -> float:
+        """Seconds until the daemon's first record."""
+        record = self.cloud.directory / "run" / "exports" / "demo.json"
+        record.unlink(missing_ok=True)
+        argv = [sys.executable, "-m", "labstore", "exports", "run", "--site", str(self.cloud.site_file)]
+        self._daemon = Child(argv, self.directory / "daemon.log")
+        return self._daemon.wait_until(record.exists, 30.0)
+
+    def kill_daemon(self) -> None:
+        assert self._daemon is not None
+        self._daemon.kill()
+
+    def stop_daemon(self) -> None:
+        if self._daemon is not None:
+            self._daemon.stop()
+
+    def start_page(self) -> str:
+        """The address of the status page."""
+        address = f"127.0.0.1:{free_port()}"
+        argv = [sys.executable, "-m", "labstore", "web", "run", "--site", str(self.cloud.site_file)]
+        page = Child([*argv, "--listen", address], self.directory / "page.log")
+        self._ends.callback(page.stop)
+        page.wait_until(lambda: self.fetched(f"http://{address}/") is not None, 30.0)
+        return f"http://{address}/"
+
+    def fetched(self, url: str) -> bytes | None:
+        """What the page answers, None where it does not."""
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own page on loopback
+                return bytes(answer.read())
+        except OSError:
+            return None
+
+    def labstore(self, *arguments: str, expect: frozenset[int] | None = frozenset({0})) -> str:
+        """What the command prints, as an operator would see it."""
+        from labstore.ports.host import Command  # noqa: PLC0415
+        from labstore.system.run import LocalHost  # noqa: PLC0415
+
+        argv = (sys.executable, "-m", "labstore", *arguments, "--site", str(self.cloud.site_file))
+        return LocalHost().run(Command(argv, deadline=60.0), expect).stdout
+
+    def record(self) -> dict[str, Any]:
+        """The record of the daemon's last cycle."""
+        path = self.cloud.directory / "run" / "exports" / "demo.json"
+        try:
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    # --- the instances ----------------------------------------------------------------------------------------------
+
+    def instance(self, name: str) -> Instance:
+        return Instance(self.relays, self.cloud.instances[name][1], deadline=5.0)
+
+    def at(self, address: str) -> Instance:
+        """A machine at an address that is nobody's instance."""
+        return Instance(self.relays, address, deadline=5.0)
+
+
+def until(true: Callable[[], bool], deadline: float, what: str) -> float:
+    """Seconds until `true`. Raises TimeoutError, naming what was waited for."""
+    started = time.monotonic()
+    while not true():
+        if time.monotonic() - started > deadline:
+            raise TimeoutError(f"{what}: not within {deadline:g} s")
+        time.sleep(0.05)
+    return time.monotonic() - started
