@@ -84,7 +84,6 @@ def block(numbered: Numbered) -> str:
         f"    Export_Id = {numbered.id};",
         f'    Path = "{export.path}";',
         f'    Pseudo = "{export.path}";',
-        "    Protocols = 4;",
         "    Access_Type = None;",
         *([f"    Filesystem_Id = {filesystem_id(options.fsid)};"] if options.fsid else []),
         "    FSAL { Name = VFS; }",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from labstore.model.address import Client
@@ -146,6 +147,7 @@ def _canonical(name: str) -> str:
         return name
 
 
+@lru_cache(maxsize=4096)
 def _terms(uid: int, gid: int, bits: int, said: int) -> Terms | None:
     if said & _SAID != _SAID:
         return None

@@ -10,6 +10,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from jeepney import (  # type: ignore[import-untyped]
     HeaderFields,
     Message,
     MessageType,
-    Parser,
     new_method_call,
 )
 from jeepney.auth import BEGIN, AuthenticationError, Authenticator  # type: ignore[import-untyped]
+from jeepney.low_level import Header  # type: ignore[import-untyped]
 
 SYSTEM_BUS = Path("/run/dbus/system_bus_socket")
 WINDOW = 64
 """Calls under way at once: enough to hide the round trip, few enough that no buffer fills up."""
+LARGEST = 1 << 27
+"""Bytes of a message (D-Bus specification)."""
 
 _DAEMON = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
 
@@ -46,6 +49,23 @@ class CallFailed(Exception):
         super().__init__(f"{name}: {said}")
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came: `packed` is its body on the wire, for telling cheaply that it is the same as last time."""
+
+    header: Any
+    packed: bytes
+    message: bytes
+
+    def body(self) -> Any:
+        """What was answered. Raises CallFailed where that is an error."""
+        body = Message.from_buffer(self.message).body
+        if self.header.message_type is MessageType.error:
+            name = str(self.header.fields.get(HeaderFields.error_name))
+            raise CallFailed(name, " ".join(str(part) for part in body).strip())
+        return body
+
+
 class Bus:
     """One connection; `deadline` in seconds holds for connecting and for each call or batch of calls.
 
@@ -55,7 +75,7 @@ class Bus:
     def __init__(self, path: Path, deadline: float) -> None:
         self._path, self._deadline = path, deadline
         self._serials = itertools.count(1)
-        self._parser = Parser()
+        self._received = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         until = time.monotonic() + deadline
         try:
@@ -76,42 +96,56 @@ class Bus:
 
     def call(self, to: DBusAddress, method: str, signature: str | None = None, body: tuple[Any, ...] = ()) -> Any:
         """The body of the answer. Raises CallFailed, BusFailed."""
-        return self.call_all(to, method, signature, [body])[0]
+        return self.call_all(to, method, signature, [body])[0].body()
 
     def call_all(
         self, to: DBusAddress, method: str, signature: str | None, bodies: Sequence[tuple[Any, ...]]
-    ) -> list[Any]:
-        """The bodies of the answers, in order. Raises CallFailed for the first error, BusFailed."""
+    ) -> list[Answer]:
+        """The answers to calls that differ in their arguments only, in order. Raises BusFailed."""
         until = time.monotonic() + self._deadline
-        answers: list[Any] = []
+        answers: list[Answer] = []
         for start in range(0, len(bodies), WINDOW):
             calls = [new_method_call(to, method, signature, body) for body in bodies[start : start + WINDOW]]
-            answers += [_body(message) for message in self._exchange(calls, until)]
+            answers += self._exchange(calls, until)
         return answers
 
     # --- the wire ---------------------------------------------------------------------------------------------------
 
-    def _exchange(self, calls: Sequence[Message], until: float) -> list[Message]:
+    def _exchange(self, calls: Sequence[Message], until: float) -> list[Answer]:
         """Send them all, gather the answer to each."""
         serials = list(itertools.islice(self._serials, len(calls)))
-        answers: dict[int, Message] = {}
+        answers: dict[int, Answer] = {}
         with self._in_time(until):
             self._socket.sendall(b"".join(call.serialise(serial) for call, serial in zip(calls, serials, strict=True)))
         while len(answers) < len(serials):
-            message = self._next(until)
-            answered = message.header.fields.get(HeaderFields.reply_serial)
+            answer = self._next(until)
+            answered = answer.header.fields.get(HeaderFields.reply_serial)
             if answered in serials:
-                answers[answered] = message
+                answers[answered] = answer
         return [answers[serial] for serial in serials]
 
-    def _next(self, until: float) -> Message:
-        while (message := self._parser.get_next_message()) is None:
+    def _next(self, until: float) -> Answer:
+        """The next message: 16 fixed bytes with the sizes of what follows, fields padded to 8, the body."""
+        self._fill(16, until)
+        order = {b"l": "little", b"B": "big"}.get(self._received[:1])
+        if order is None:
+            raise BusFailed(self._path, "does not speak D-Bus")
+        body, fields = (int.from_bytes(self._received[at : at + 4], order) for at in (4, 12))  # type: ignore[arg-type]
+        size = 16 + -(-fields // 8) * 8 + body
+        if size > LARGEST:
+            raise BusFailed(self._path, f"a message of {size} bytes")
+        self._fill(size, until)
+        message, self._received = self._received[:size], self._received[size:]
+        return Answer(Header.from_buffer(message)[0], message[size - body :], message)
+
+    def _fill(self, size: int, until: float) -> None:
+        """Receive until there are `size` bytes."""
+        while len(self._received) < size:
             with self._in_time(until):
-                data = self._socket.recv(1 << 16)
+                data = self._socket.recv(1 << 18)
             if not data:
                 raise BusFailed(self._path, "hung up")
-            self._parser.add_data(data)
-        return message
+            self._received += data
 
     def _authenticate(self) -> None:
         authenticator = Authenticator()
@@ -129,10 +163,3 @@ class Bus:
             raise BusFailed(self._path, f"no answer within {self._deadline:g} s", late=True) from None
         except (OSError, AuthenticationError) as error:
             raise BusFailed(self._path, str(error) or type(error).__name__) from error
-
-
-def _body(message: Message) -> Any:
-    if message.header.message_type is MessageType.error:
-        said = " ".join(str(part) for part in message.body).strip()
-        raise CallFailed(str(message.header.fields.get(HeaderFields.error_name)), said)
-    return message.body

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from labstore.formats.ganesha_dbus import (
     exports_listed,
 )
 from labstore.ports.clock import Clock
-from labstore.system.dbus import SYSTEM_BUS, Bus, BusFailed, CallFailed
+from labstore.system.dbus import SYSTEM_BUS, Answer, Bus, BusFailed, CallFailed
 
 NAME = "org.ganesha.nfsd"
 DEADLINE = 30.0
@@ -62,6 +62,7 @@ class Ganesha:
     clock: Clock
     bus: Path = SYSTEM_BUS
     deadline: float = DEADLINE
+    _seen: dict[int, tuple[bytes, LiveExport]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Session]:
@@ -70,16 +71,17 @@ class Ganesha:
         with _explained("connect"):
             bus = Bus(self.bus, self.deadline)
         try:
-            yield Session(bus, self.clock, self.deadline)
+            yield Session(bus, self.clock, self.deadline, self._seen)
         finally:
             bus.close()
 
 
 class Session:
-    """Calls over one connection. Every function raises GaneshaFailed."""
+    """Calls over one connection. Every function raises GaneshaFailed. `seen` keeps, by id, the last answer about an
+    export and what it meant, since most answers are the same as the last time."""
 
-    def __init__(self, bus: Bus, clock: Clock, deadline: float) -> None:
-        self._bus, self._clock, self._deadline = bus, clock, deadline
+    def __init__(self, bus: Bus, clock: Clock, deadline: float, seen: dict[int, tuple[bytes, LiveExport]]) -> None:
+        self._bus, self._clock, self._deadline, self._seen = bus, clock, deadline, seen
 
     def running(self) -> bool:
         """Whether a server has the name on the bus. One that is still reading its exports answers when it is done."""
@@ -94,8 +96,8 @@ class Session:
     def shown(self, ids: Sequence[int]) -> tuple[LiveExport, ...]:
         """These exports with all their clients. Raises with UNKNOWN_ID where one is not there."""
         with _explained("DisplayExport"):
-            bodies = self._bus.call_all(_EXPORTS, "DisplayExport", "q", [(number,) for number in ids])
-            return tuple(export_shown(body) for body in bodies)
+            answers = self._bus.call_all(_EXPORTS, "DisplayExport", "q", [(number,) for number in ids])
+            return tuple(self._export(number, answer) for number, answer in zip(ids, answers, strict=True))
 
     def add(self, file: Path, count: int) -> None:
         """Serve the `count` exports of this file, none of which is there yet. May have served some when it raises."""
@@ -115,6 +117,13 @@ class Session:
         """Whether clients can only reclaim what they held before the server's restart."""
         with _explained("get_grace"):
             return bool(self._bus.call(_ADMIN, "get_grace")[0])
+
+    def _export(self, number: int, answer: Answer) -> LiveExport:
+        packed, export = self._seen.get(number, (b"", None))
+        if export is None or packed != answer.packed:
+            export = export_shown(answer.body())
+            self._seen[number] = (answer.packed, export)
+        return export
 
     def _take(self, method: str, file: Path, count: int) -> None:
         body = self._patiently(method, "ss", (str(file), _ALL))

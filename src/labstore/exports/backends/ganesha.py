@@ -27,13 +27,15 @@ from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.exports import ApplyFailed, ForeignFile, ServerUnreadable
 from labstore.reports.report import Report
-from labstore.system.files import FileTooLarge, read_limited, write_atomic
+from labstore.system.files import FileTooLarge, read_limited, switch_symlink, write_atomic
 from labstore.system.ganesha import Failure, GaneshaFailed
 
 NAME = "NFS-Ganesha"
 EXPORTS = "exports.conf"
 IDS = "export-ids"
 ALREADY = "already active"
+NOTHING = "nothing"
+"""Names the file that is in force before anything was applied."""
 CHANGE = "change.conf"
 """Hands a few blocks to the running server; gone when the call has returned."""
 FILE_LIMIT = 256 << 20
@@ -97,6 +99,15 @@ class NfsGanesha:
         self._generations = Generations(self.store)
         self._ids = ExportIds(self.store / IDS)
 
+    def prepare(self) -> None:
+        """Let the server start before anything was ever applied: without its file it would not (4.3). Later without
+        effect. Raises OSError."""
+        if self._generations.current.is_symlink():
+            return
+        (self.store / NOTHING).mkdir(parents=True, exist_ok=True)
+        write_atomic(self.store / NOTHING / EXPORTS, render(()).encode())
+        switch_symlink(self._generations.current, NOTHING)
+
     # --- observing --------------------------------------------------------------------------------------------------
 
     def observe(self) -> Answer[Served]:
@@ -135,7 +146,8 @@ class NfsGanesha:
         listed = [each for each in session.listed() if each.id != 0]
         shown = {each.id: each for each in session.shown([each.id for each in listed if each.id in owner])}
         ours = {owner[number]: export for number, export in shown.items() if export.path == owner[number]}
-        return Live(ours, tuple(each for each in listed if each.id not in {export.id for export in ours.values()}))
+        ours_by_id = {export.id for export in ours.values()}
+        return Live(ours, tuple(each for each in listed if each.id not in ours_by_id))
 
     def _reports(self, live: Live, table: ExportTable) -> tuple[Report, ...]:
         absent = [export.path for export in table if export.path not in live.ours and not self.servable(export.path)]
@@ -259,6 +271,7 @@ class NfsGanesha:
         """The generation before, in force again, and the server brought back to it as far as it lets itself."""
         if previous is None:
             self._generations.current.unlink(missing_ok=True)
+            self.prepare()
         elif previous != self._generations.number():
             self._generations.switch(previous)
         if previous != failed:
