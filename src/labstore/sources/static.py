@@ -42,6 +42,7 @@ class FileInventory:
         self._path, self._clock = path, clock
         self._source = str(path)
         self._reading: _Reading | None = None
+        self._shown: tuple[Snapshot, bytes] | None = None
         self._regions: tuple[str, ...] = ()
         self._number = 0
 
@@ -54,11 +55,13 @@ class FileInventory:
         return self._snapshot(reading)
 
     def changes(self, last: Snapshot) -> Snapshot:
-        """See ports.inventory.Inventory. A file that was not touched is not read."""
-        known = self._reading
-        if known is None or isinstance(last.projects, Missing) or known.signature != self._signature():
+        """See ports.inventory.Inventory. A file that was not touched since `last` is not read."""
+        known, shown = self._reading, self._shown
+        if known is None or shown is None or shown[0] is not last or shown[1] != known.digest:
             return self.listing()
-        return replace(last, at=self._clock.now(), requests=0, bytes=0)
+        if known.signature != self._signature():
+            return self.listing()
+        return self._show(replace(last, at=self._clock.now(), requests=0, bytes=0), known)
 
     def confirm(self, instances: Collection[Instance]) -> Mapping[str, Presence]:
         """GONE is what a whole file that has settled does not name."""
@@ -111,7 +114,11 @@ class FileInventory:
         regions = {name: self._view(name, reading) for name in reading.file.regions}
         known = Fact(tuple(regions), self._source, now)
         projects = Fact(reading.file.projects, self._source, now)
-        return Snapshot(now, self._source, projects, regions, known, 1, reading.size)
+        return self._show(Snapshot(now, self._source, projects, regions, known, 1, reading.size), reading)
+
+    def _show(self, snapshot: Snapshot, reading: _Reading) -> Snapshot:
+        self._shown = (snapshot, reading.digest)
+        return snapshot
 
     def _view(self, region: str, reading: _Reading) -> RegionView:
         now = self._clock.now()
