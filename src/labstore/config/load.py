@@ -12,7 +12,7 @@ from labstore.config.shape import shaped
 from labstore.formats import mounts_file, strict_yaml
 from labstore.formats.findings import Findings
 from labstore.formats.mounts_file import MountsFile
-from labstore.formats.strict_yaml import DATA_LIMIT, SITE_LIMIT, Document
+from labstore.formats.strict_yaml import DATA_LIMIT, SITE_LIMIT, SITE_NODES, Document
 from labstore.model.site import Site
 from labstore.reports.in_file import BadFile, FileNotice, FileProblem, Origin
 from labstore.system.files import FileTooLarge, read_limited
@@ -36,7 +36,7 @@ def load(path: Path = DEFAULT) -> Loaded:
 
     Raises BadFile with every problem of all these files: where one part is wrong, the others are checked all the same.
     """
-    document = strict_yaml.load(_read(path, SITE_LIMIT), str(path))
+    document = strict_yaml.load(_read(path, SITE_LIMIT), str(path), SITE_LIMIT, SITE_NODES)
     findings = Findings(document)
     file = shaped(findings)
     mounts, wrong = _mounts(file.projects_file if file else (), path.parent)

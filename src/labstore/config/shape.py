@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from labstore.config.schema import SiteFile
 from labstore.config.settings import dotted, section_at, setting_at
 from labstore.formats.findings import Findings, did_you_mean
+from labstore.formats.strict_yaml import PROBLEMS
 from labstore.formats.units import Unfit
 from labstore.model.names import shown
 
@@ -32,8 +33,9 @@ def shaped(findings: Findings) -> SiteFile | None:
         except ValidationError as error:
             errors = error.errors(include_url=False)
         if attempt == 0:
-            for each in errors:
+            for each in errors[:PROBLEMS]:
                 _say(findings, each)
+            findings.drop(len(errors) - PROBLEMS)
         if not _prune(raw, errors):
             return None
     return None

@@ -39,10 +39,11 @@ class Text:
             raise Unfit(f"{self.what} is wanted, not {_kind(value)}", f'write text, in quotes if need be: "{value}"')
         try:
             return self.make(value)  # type: ignore[arg-type]
-        except Unfit:
-            raise
+        except Unfit as error:
+            unfit = error.with_traceback(None)
         except ValueError as error:
-            raise Unfit(str(error), f"write {self.what}, like {self.example}") from None
+            unfit = Unfit(str(error), f"write {self.what}, like {self.example}")
+        raise unfit  # out here it carries no other exception: a hostile file has a hundred thousand of them
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.parse)

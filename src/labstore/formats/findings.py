@@ -29,6 +29,10 @@ class Findings:
         else:
             self._dropped += 1
 
+    def drop(self, count: int) -> None:
+        """So many more problems were found, and are only counted."""
+        self._dropped += max(0, count)
+
     def problem(self, path: Path, problem: str, advice: str, at_key: bool = False) -> None:
         """Something is wrong with the value (or the key) at `path` of the document."""
         self.add(self.document.origin(path, at_key).problem(problem, advice))

@@ -36,6 +36,8 @@ DATA_LIMIT = 10 << 20
 """Bytes of a mounts or inventory file."""
 NODES = 500_000
 """Keys and values of one file after aliases are expanded: 10,000 instances need some 200,000."""
+SITE_NODES = 100_000
+"""The same of a site file: 5,000 projects written in it need some 50,000."""
 DEPTH = 24
 """Levels of nesting; a site file needs seven."""
 PROBLEMS = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,12 @@ def test_a_file_in_which_nothing_is_right_is_told(tmp_path: Path) -> None:
     sections = ("clusters", "shares", "projects", "public", "inventory", "exports", "metrics", "site", "projects_file")
     found = problems_of(tmp_path / "site.yaml", "".join(f"{section}: [1, {{a: b}}]\n" for section in sections))
     assert {each.line for each in found} == set(range(1, len(sections) + 1))
+
+
+def test_a_site_file_of_garbage_is_told_within_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    clients = problems_of(tmp_path / "site.yaml", BASE.replace("172.16.0.0/21", "nope," * 30_000 + "x"))
+    (nodes,) = problems_of(tmp_path / "site.yaml", BASE + "".join(f"p{n}: 7\n" for n in range(90_000)))
+    assert time.monotonic() - started < 8
+    assert clients[-1].problem == "29901 more problems"
+    assert "more than 100000 keys and values" in nodes.message()
