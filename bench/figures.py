@@ -31,7 +31,9 @@ class Figure:
     holds: bool | None = None
 
 
-def compared(name: str, unit: str, ours: float, baseline: float, baseline_is: str, at_least: float | None = None) -> Figure:
+def compared(
+    name: str, unit: str, ours: float, baseline: float, baseline_is: str, at_least: float | None = None
+) -> Figure:
     """Ours beside the alternative; smaller is better for both. `at_least` is the ratio asked for."""
     ratio = baseline / ours if ours else math.inf
     holds = None if at_least is None else ratio >= at_least

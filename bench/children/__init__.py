@@ -1,0 +1,1 @@
+"""Measured processes: each prints one line of JSON."""
