@@ -136,11 +136,10 @@ class _Reader:
 
     def _word(self, path: Path, value: Mapping[str, Any], key: str, default: str) -> str:
         word = value.get(key, default)
-        if isinstance(word, str) and _WORD.fullmatch(word):
-            return word
-        where, at_key = ((*path, key), False) if key in value else (path, True)
+        if key not in value or (isinstance(word, str) and _WORD.fullmatch(word)):
+            return str(word)
         advice = "letters, digits, '.', '_', '/' and '-', at most 128; quote what YAML takes for a number"
-        self._problem(where, f"{key} is {shown(word)}", advice, at_key)
+        self._problem((*path, key), f"{key} is {shown(word)}", advice)
         return default
 
     def _time(self, path: Path, value: Mapping[str, Any]) -> datetime | None:
