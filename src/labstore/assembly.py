@@ -154,6 +154,11 @@ def history_file(site: Site, cluster: str) -> Path:
     return exports_state(site, cluster) / "history.sqlite"
 
 
+def alive_file(site: Site, cluster: str) -> Path:
+    """Locked by the cluster's daemon for as long as it lives."""
+    return site.run_dir / "exports" / f"{cluster}.daemon"
+
+
 @contextlib.contextmanager
 def exports_lock(
     site: Site, cluster: str, what: str, patience: float = 0.0, pause: Callable[[float], None] = time.sleep
@@ -181,14 +186,15 @@ def exports_lock(
 class ExportsRoom:
     """One cluster's exports on this node, put together from the site, and anew when the site changes a part of it.
 
-    `wrap` may put something around the inventory (a daemon that wants to be interruptible, a command that shows what
-    is going on). Making it raises OSError, sqlite3.Error, BadFile.
+    `wrap` may put something around the inventory (a daemon that wants to be interruptible). A `dry` one leaves no
+    trace: it can propose, and not carry out. Making it raises OSError, sqlite3.Error, BadFile.
     """
 
     source: SiteSource
     cluster: str
     who: str
     wrap: Callable[[Inventory], Inventory] = lambda inventory: inventory
+    dry: bool = False
     clock: Clock = field(default_factory=SystemClock)
     exportfs: Exportfs | None = None
     paths: KnfsdPaths = field(default_factory=KnfsdPaths)
@@ -216,17 +222,22 @@ class ExportsRoom:
             self._made = None
 
     def _make(self, site: Site, cluster: Cluster) -> ExportCycle:
-        state = exports_state(site, cluster.name)
-        state.mkdir(mode=0o750, parents=True, exist_ok=True)
         observer = Observer(
             cluster=cluster,
             inventory=self.wrap(inventory_of(site.inventory, self.clock)),
             server=server_of(site, cluster, self.clock, self.exportfs, self.paths),
             node=LocalNode(self.clock),
-            history=History(state / "history.sqlite"),
+            history=self._history(site, cluster),
             clock=self.clock,
         )
         return ExportCycle(self.source, observer, self.who, server_name(cluster), concerns=self.source.concerns)
+
+    def _history(self, site: Site, cluster: Cluster) -> History:
+        path = history_file(site, cluster.name)
+        if self.dry:
+            return History(path, read_only=True) if path.exists() else History(Path(":memory:"))
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return History(path)
 
     def _still_there(self, site: Site) -> None:
         if self.cluster not in {cluster.name for cluster in site.clusters}:

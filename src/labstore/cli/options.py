@@ -23,6 +23,7 @@ from labstore.reports.in_file import BadFile
 from labstore.reports.report import OVERRIDE_HELP, Override
 from labstore.system.identity import become_owner_of, person
 from labstore.system.locks import Locked
+from labstore.telemetry import logs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,8 +74,10 @@ def site_options(command: F) -> F:
     )
     @click.option("--cluster", envvar="LABSTORE_CLUSTER", help="Which cluster; only needed where a node has several.")
     @click.option("--node", envvar="LABSTORE_NODE", help="The node's name; this machine's host name otherwise.")
+    @click.option("--debug", is_flag=True, help="Log every step, and every program that is run, to standard error.")
     @wraps(command)
-    def with_site(*args: Any, file: Path, cluster: str | None, node: str | None, **kwargs: Any) -> Any:
+    def with_site(*args: Any, file: Path, cluster: str | None, node: str | None, debug: bool, **kwargs: Any) -> Any:
+        logs.configure("debug" if debug else "warning")
         return command(*args, chosen=Chosen(file, cluster, node), **kwargs)
 
     return with_site  # type: ignore[return-value]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import select
 import time
 from datetime import UTC, datetime
 
 
 class SystemClock:
-    """See ports.clock.Clock."""
+    """See ports.clock.Clock. What wakes it is an eventfd: a lock could be held by the very thread that a signal
+    interrupts."""
 
     def __init__(self) -> None:
-        self._woken = threading.Event()
+        self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -20,8 +24,11 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        self._woken.wait(seconds)
-        self._woken.clear()
+        if self._poll.poll(max(0.0, seconds) * 1000):
+            os.eventfd_read(self._woken)
 
     def wake(self) -> None:
-        self._woken.set()
+        os.eventfd_write(self._woken, 1)
+
+    def __del__(self) -> None:
+        os.close(self._woken)

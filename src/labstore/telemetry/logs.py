@@ -41,20 +41,20 @@ def mask(secret: str) -> None:
         _known.add(secret)
 
 
-def configure(debug: bool = False, stream: TextIO | None = None) -> None:
-    """Send what is logged, by us and by libraries, to `stream` (standard error) in the form that suits its reader."""
+def configure(level: str = "info", stream: TextIO | None = None) -> None:
+    """Send what is logged at `level` and above, by us and by libraries, to `stream` (standard error) in the form that
+    suits its reader."""
     target = stream or sys.stderr
     render = _renderer(target)
-    level = logging.DEBUG if debug else logging.INFO
     structlog.configure(
         processors=[structlog.processors.add_log_level, _traceback, masked, render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers[:] = [_FromLibraries()]
-    root.setLevel(logging.INFO if debug else logging.WARNING)
+    root.setLevel(logging.INFO if level == "debug" else logging.WARNING)
 
 
 def masked(_logger: object, _method: str, event: Event) -> Event:

@@ -1,0 +1,491 @@
+"""`labstore exports`: who may mount what, why, and what would change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from labstore.assembly import ExportsRoom, exports_lock, server_of
+from labstore.cli import exports_screens as screens
+from labstore.cli.exit import Exit, Stop, of_state
+from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
+from labstore.cli.output import emit, line, reports, waiting, when
+from labstore.exports.cycle import AsPinned, ExportCycle, Proposal
+from labstore.exports.history import GenerationState, History, Pin
+from labstore.exports.observe import figures
+from labstore.formats.units import Unfit, duration, duration_text
+from labstore.model.address import Client
+from labstore.model.names import ExportPath
+from labstore.model.site import Cluster, Site
+from labstore.reconcile.facts import Missing
+from labstore.reconcile.record import Record, State
+from labstore.reports.exports import NotActive
+from labstore.reports.report import Override
+from labstore.system.clock import SystemClock
+from labstore.system.identity import become_owner_of, node_name, program
+from labstore.telemetry import logs, records
+from labstore.telemetry.exports import Shown, difference_words, generation_words, pin_words, plan_words
+from labstore.telemetry.exports import why as reasons
+
+PATIENCE = 30.0
+"""Seconds for which a command waits for the daemon's cycle to end."""
+
+
+@click.group(cls=Told)
+def exports() -> None:
+    """Who may mount what: show, plan, apply, roll back, explain.
+
+    Reading is always safe. What writes shows first what it would do.
+
+    \b
+    Examples:
+      labstore exports show tools
+      labstore exports plan
+      labstore exports why 172.16.1.5 /srv/misc/shared/maps
+    """
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+@exports.command()
+@click.argument("project", required=False)
+@json_option
+@site_options
+def show(project: str | None, as_json: bool, chosen: Chosen) -> None:
+    """Show what is exported to whom; with PROJECT (or public_NAME) its clients one by one.
+
+    Reads the newest generation and what the server says. Safe at any time.
+
+    \b
+    Example:
+      labstore exports show tools
+    """
+    site, cluster = _look_only(chosen)
+    shown = Shown.of(
+        cluster.name, chosen.history(site, cluster.name), server_of(site, cluster, SystemClock()).observe()
+    )
+    owners = {str(export.owner) for export in shown.table.exports.values()}
+    if project is not None and project not in owners:
+        raise Stop(Exit.FAILED, f"error: nothing is exported for {project}", _hint(site, project))
+    emit(shown.words(project)) if as_json else screens.show(shown, project)
+    if isinstance(shown.served, Missing):
+        sys.exit(Exit.FAILED)
+
+
+def _hint(site: Site, project: str) -> str:
+    if project in {each.name for each in site.projects}:
+        return f"it is declared; `labstore exports plan` says why nothing is exported for {project}"
+    return "no file declares it; `labstore exports show` lists what is exported"
+
+
+@exports.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, newest first.")
+@json_option
+@site_options
+def history(limit: int, as_json: bool, chosen: Chosen) -> None:
+    """Show the applied generations: when, by whom, what changed and why. Safe at any time.
+
+    \b
+    Example:
+      labstore exports history --limit 5
+    """
+    _, kept = _history(chosen)
+    words = [generation_words(generation) for generation in kept.generations(limit)]
+    if as_json:
+        emit({"generations": words, "pin": pin_words(kept.pin())})
+    else:
+        screens.history(words, pin_words(kept.pin()))
+
+
+@exports.command()
+@click.argument("a", type=int)
+@click.argument("b", type=int, required=False)
+@json_option
+@site_options
+def diff(a: int, b: int | None, as_json: bool, chosen: Chosen) -> None:
+    """Show what generation B (the newest, if left out) has that A had not, and the reverse. Safe at any time.
+
+    \b
+    Example:
+      labstore exports diff 41 57
+    """
+    _, kept = _history(chosen)
+    later = b if b is not None else kept.newest() or 0
+    for number in (a, later):
+        _known(kept, number)
+    words = difference_words(a, later, kept.diff(a, later))
+    emit(words) if as_json else screens.difference(words)
+
+
+@exports.command()
+@click.argument("address")
+@click.argument("path", required=False)
+@json_option
+@site_options
+def why(address: str, path: str | None, as_json: bool, chosen: Chosen) -> None:
+    """Say who may mount PATH from ADDRESS, since when, by which instance, and what ended earlier grants.
+
+    Without PATH: everything that ADDRESS may mount. Safe at any time.
+
+    \b
+    Example:
+      labstore exports why 172.16.1.5 /srv/misc/shared/maps
+    """
+    try:
+        client, place = Client(address), ExportPath(path) if path else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    site, cluster, kept = _with_history(chosen)
+    words = reasons(kept, client, place).words()
+    notes = _notes(site, cluster.name, address)
+    if as_json:
+        emit({**words, "notes": notes})
+    else:
+        screens.why(words, notes, datetime.now(UTC))
+
+
+def _notes(site: Site, cluster: str, address: str) -> list[str]:
+    """What the newest cycle said about this address: why it is held, or not admitted."""
+    try:
+        record = records.read(records.place(site.run_dir, "exports", cluster))
+    except (records.BadRecord, OSError):
+        return []
+    said = [report.message for report in record.reports] + [f"{k}: {why}" for k, why in record.untouched.items()]
+    return [text for text in said if address in text.replace(",", " ").replace("(", " ").replace(")", " ").split()]
+
+
+def _look_only(chosen: Chosen) -> tuple[Site, Cluster]:
+    site = chosen.source()()
+    cluster = chosen.here(site)
+    become_owner_of(site.state_dir)
+    return site, cluster
+
+
+def _with_history(chosen: Chosen) -> tuple[Site, Cluster, History]:
+    site, cluster = _look_only(chosen)
+    kept = chosen.history(site, cluster.name)
+    if kept is None:
+        message = f"error: nothing was applied by labstore on cluster {cluster.name} of this node yet"
+        raise Stop(Exit.FAILED, message, "labstore exports plan")
+    return site, cluster, kept
+
+
+def _history(chosen: Chosen) -> tuple[Site, History]:
+    site, _, kept = _with_history(chosen)
+    return site, kept
+
+
+def _known(kept: History, number: int) -> None:
+    generation = kept.generation(number)
+    if generation is None or generation.state is not GenerationState.APPLIED:
+        known = [each.number for each in kept.generations(5) if each.state is GenerationState.APPLIED]
+        newest = f"; the newest are {', '.join(map(str, known))}" if known else ""
+        raise click.UsageError(f"There is no applied generation {number}{newest}.")
+
+
+# --- planning and applying -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for, and how the plan is to be shown."""
+
+    overrides: frozenset[Override]
+    as_json: bool
+    why: str
+    supposing: AsPinned | None = None
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+why_option = click.option("--why", "because", metavar="TEXT", help="The reason, for the history.")
+
+
+@exports.command()
+@override_options
+@json_option
+@site_options
+def plan(overrides: frozenset[Override], as_json: bool, chosen: Chosen) -> None:
+    """Show what `apply` would do, by the same code. Changes nothing.
+
+    Ends with 0 if it could be done, 3 if a guard holds part of it back (the override is named), 4 if something is
+    missing or in doubt.
+
+    \b
+    Example:
+      labstore exports plan --allow-mass-removal
+    """
+    room = chosen.room()
+    room.dry = True
+    asked = Asked(overrides, as_json, "plan")
+    proposal = _propose(room, asked)
+    _show_plan(room, proposal, asked)
+    if not as_json and proposal.plan.steps:
+        line()
+        line("to do it: labstore exports apply" + "".join(f" --{override}" for override in sorted(overrides)))
+    _end(_state(room, proposal))
+
+
+@exports.command()
+@override_options
+@yes_option
+@why_option
+@json_option
+@site_options
+def apply(overrides: frozenset[Override], yes: bool, because: str | None, as_json: bool, chosen: Chosen) -> None:
+    """Show the plan, ask, and do just that.
+
+    The daemon does this by itself every few seconds; by hand it is for overrides and for the first time.
+
+    \b
+    Example:
+      labstore exports apply --allow-mass-removal --why "the maps project was emptied on purpose"
+    """
+    _apply(chosen.room(), Asked(overrides, as_json, because or "apply"), yes)
+
+
+def _apply(room: ExportsRoom, asked: Asked, yes: bool, first: Callable[[ExportCycle], None] = lambda _: None) -> None:
+    """Show, ask, take the lock, look again, and do it if it is still what was shown. `first` is done under the lock,
+    just before."""
+    if not yes and (asked.as_json or not sys.stdin.isatty()):
+        _show_plan(room, _propose(room, asked), asked)
+        raise Stop(Exit.USAGE, "error: there is nobody to ask, so nothing was done", "say --yes to do it")
+    shown = None if yes else _agreed(room, asked)
+    while True:
+        with exports_lock(room.source(), room.cluster, f"exports {asked.why}", PATIENCE):
+            proposal = _propose(room, asked, full=shown is None)
+            if shown is None or proposal.plan.steps == shown.plan.steps:
+                if shown is None and not asked.as_json:
+                    _show_plan(room, proposal, asked)
+                _whole_or_not_at_all(proposal, asked)
+                _end(_carry_out(room, proposal, asked, first))
+        line("meanwhile it has become another plan:", bold=True)
+        shown = _agreed(room, asked, proposal)
+
+
+def _agreed(room: ExportsRoom, asked: Asked, proposal: Proposal | None = None) -> Proposal:
+    """The plan that a person saw and agreed to; ends the command where there is nothing to do or the answer is no."""
+    proposal = proposal or _propose(room, asked)
+    _show_plan(room, proposal, asked)
+    if not proposal.plan.steps and asked.supposing is None:
+        _end(_state(room, proposal))
+    _whole_or_not_at_all(proposal, asked)
+    line()
+    if not click.confirm("Do this?", default=False):
+        raise Stop(Exit.FAILED, "nothing was done")
+    return proposal
+
+
+def _whole_or_not_at_all(proposal: Proposal, asked: Asked) -> None:
+    """Half a former generation is nobody's wish: a rollback of which something is refused is not begun."""
+    refusals = [refusal.report for refusal in proposal.plan.refusals]
+    if refusals and asked.supposing is not None and asked.supposing.pin is not None:
+        raise Stop.because(Exit.REFUSED, refusals)
+
+
+def _carry_out(room: ExportsRoom, proposal: Proposal, asked: Asked, first: Callable[[ExportCycle], None]) -> State:
+    cycle = room.cycle()
+    first(cycle)
+    record = cycle.carry_out(proposal, asked.why)
+    if _state(room, proposal) is State.STANDBY:
+        record = replace(record, state=State.STANDBY)
+    _keep(room, record)
+    if asked.as_json:
+        emit(record.to_dict())
+    else:
+        line()
+        screens.outcome(record)
+        reports([result.report for result in record.results if result.report and result.outcome.value == "failed"])
+    return record.state
+
+
+def _propose(room: ExportsRoom, asked: Asked, full: bool = True) -> Proposal:
+    cycle = room.cycle()
+    before = _last_record(room)
+    expected = before.facts.get("listing_seconds") if before else None
+    inventory = cycle.observer.inventory
+    calls = (lambda: int(inventory.requests)) if hasattr(inventory, "requests") else None
+    with waiting("asking the inventory", expected, calls):
+        answer = cycle.propose(full, asked.overrides, asked.supposing)
+    if isinstance(answer, Missing):
+        raise Stop.because(Exit.FAILED, [answer.report])
+    return answer.value
+
+
+def _show_plan(room: ExportsRoom, proposal: Proposal, asked: Asked) -> None:
+    words = plan_words(room.cluster, proposal, figures(proposal.facts))
+    emit(words) if asked.as_json else screens.plan(words, proposal)
+
+
+def _state(room: ExportsRoom, proposal: Proposal) -> State:
+    """What a plan that is not carried out amounts to; on a standby node that is all there is to say."""
+    if any(isinstance(refusal.report, NotActive) for refusal in proposal.plan.refusals):
+        return State.STANDBY
+    words = plan_words(room.cluster, proposal, {})
+    return State(words["state"])
+
+
+def _end(state: State) -> None:
+    sys.exit(of_state(state))
+
+
+def _last_record(room: ExportsRoom) -> records.Kept | None:
+    try:
+        return records.read(records.place(room.source().run_dir, "exports", room.cluster))
+    except (records.BadRecord, OSError):
+        return None
+
+
+def _keep(room: ExportsRoom, record: Record) -> None:
+    """Leave the record for `status`, unless a daemon keeps it: its word comes with the next cycle."""
+    before = _last_record(room)
+    if before is not None and before.due is not None and before.due > record.ended:
+        return
+    try:
+        kept = records.kept(record, room.cluster, node_name(), room.who, before=before)
+        records.write(room.source().run_dir, kept)
+    except OSError as error:
+        click.echo(f"warning: the record for `labstore status` could not be written: {error}", err=True)
+
+
+@exports.command()
+@click.option("--once", is_flag=True, help="One cycle, then end with its status.")
+@site_options
+def run(once: bool, chosen: Chosen) -> None:
+    """Follow the inventory in the foreground, as the daemon does.
+
+    First what was last known good is served; nothing outside is asked for that. TERM and INT end it between two steps,
+    HUP reads the site file again and lists everything anew.
+
+    \b
+    Example:
+      labstore exports run --once
+    """
+    from labstore.daemons.exportd import NAME, serve  # noqa: PLC0415 - the daemon brings its metrics along
+
+    debug = click.get_current_context().params.get("debug")
+    logs.configure("debug" if debug else "info")
+    state = serve(chosen.room(program(NAME)), once)
+    sys.exit(Exit.DONE if state is None else of_state(state))
+
+
+# --- going back ------------------------------------------------------------------------------------------------------
+
+
+@exports.command()
+@click.argument("number", type=int, required=False)
+@click.option(
+    "--at", "at", metavar="TIME", help="Instead of a number: the generation in force then (14:05, 2h ago, ISO)."
+)
+@click.option("--for", "for_", metavar="TIME", default="1h", show_default=True, help="How long it stays pinned.")
+@click.option("--apply", "do", is_flag=True, help="Do it; otherwise the difference is shown.")
+@override_options
+@yes_option
+@why_option
+@json_option
+@site_options
+def rollback(
+    number: int | None,
+    at: str | None,
+    for_: str,
+    do: bool,
+    overrides: frozenset[Override],
+    yes: bool,
+    because: str | None,
+    as_json: bool,
+    chosen: Chosen,
+) -> None:
+    """Serve a former generation again, for a time, whatever the inventory says meanwhile.
+
+    Shows the difference; with --apply it is pinned and served, until the time is over or `labstore exports resume`.
+    Instances that the cloud positively says are deleted, and addresses that are another project's now, stay out.
+
+    \b
+    Examples:
+      labstore exports rollback 41
+      labstore exports rollback --at "2h ago" --for 4h --apply
+    """
+    try:
+        seconds = duration(for_)
+    except Unfit as error:
+        raise click.UsageError(f"--for: {error}; {error.remedy}") from None
+    room = chosen.room()
+    room.dry = not do
+    kept = room.cycle().observer.history
+    chosen_number = _generation_of(kept, number, at)
+    _known(kept, chosen_number)
+    now = datetime.now(UTC)
+    pin = Pin(chosen_number, now + timedelta(seconds=seconds), room.who, because or "rollback")
+    asked = Asked(overrides, as_json, f"rollback to generation {chosen_number}", AsPinned(pin))
+    if not do:
+        _preview_rollback(room, asked, kept, chosen_number, for_)
+        return
+    if not as_json:
+        line(f"generation {chosen_number} is to be served until {when(pin.until)}", bold=True)
+    _apply(room, asked, yes, lambda cycle: cycle.observer.history.set_pin(pin))
+
+
+def _preview_rollback(room: ExportsRoom, asked: Asked, kept: History, number: int, for_: str) -> None:
+    newest = kept.newest() or 0
+    words = difference_words(newest, number, kept.diff(newest, number))
+    proposal = _propose(room, asked)
+    plan = plan_words(room.cluster, proposal, figures(proposal.facts))
+    if asked.as_json:
+        emit({"difference": words, "plan": plan})
+    else:
+        screens.difference(words)
+        line()
+        screens.plan(plan, proposal)
+        line()
+        line(f"to do it for {duration_text(duration(for_))}: labstore exports rollback {number} --for {for_} --apply")
+    _end(_state(room, proposal))
+
+
+def _generation_of(kept: History, number: int | None, at: str | None) -> int:
+    if (number is None) == (at is None):
+        raise click.UsageError("Say which generation: its number, or --at TIME.")
+    if number is not None:
+        return number
+    generation = kept.at_time(moment_of(str(at), datetime.now(UTC)))
+    if generation is None:
+        raise click.UsageError(f"No generation was in force at {at}; see labstore exports history.")
+    return generation.number
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """UTC from `2h ago`, `14:05` (the last such time, local) or an ISO date and time. Raises UsageError."""
+    try:
+        if text.endswith(" ago"):
+            return now - timedelta(seconds=duration(text.removesuffix(" ago").strip()))
+        if ":" in text and "-" not in text and "T" not in text:
+            clock = datetime.strptime(text, "%H:%M:%S" if text.count(":") == 2 else "%H:%M").time()  # noqa: DTZ007
+            local = datetime.combine(now.astimezone().date(), clock).astimezone()
+            return (local if local <= now else local - timedelta(days=1)).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise click.UsageError(f'{text!r} is not a time; write 14:05, "2h ago" or 2026-05-29T11:54.') from None
+
+
+@exports.command()
+@override_options
+@yes_option
+@why_option
+@json_option
+@site_options
+def resume(overrides: frozenset[Override], yes: bool, because: str | None, as_json: bool, chosen: Chosen) -> None:
+    """End a pin: show what follows from the inventory, ask, and do it.
+
+    \b
+    Example:
+      labstore exports resume --yes
+    """
+    room = chosen.room()
+    if room.cycle().observer.history.pin() is None:
+        line("no generation is pinned: nothing to do")
+        return
+    asked = Asked(overrides, as_json, because or "resume", AsPinned(None))
+    _apply(room, asked, yes, lambda cycle: cycle.observer.history.set_pin(None))

@@ -1,0 +1,412 @@
+"""The exports daemon: serve what was last known good, then follow the inventory, cycle by cycle.
+
+It holds the cluster's lock during a cycle only, so that `labstore exports apply` gets its turn, and a lock of its own
+for as long as it lives, so that everybody can tell whether it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import random
+from types import FrameType
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+from labstore.assembly import ExportsRoom, alive_file, exports_lock
+from labstore.exports.cycle import ExportCycle
+from labstore.model.cloud import Instance, Presence
+from labstore.model.site import InventoryKind, MetricsSettings, Site
+from labstore.ports.inventory import Inventory, Snapshot
+from labstore.reconcile.facts import Fact
+from labstore.reconcile.loop import Pace
+from labstore.reconcile.record import Outcome, Record, State
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.report import Override, Report, Severity
+from labstore.system.identity import node_name
+from labstore.system.locks import Locked, exclusive
+from labstore.system.notify import Supervisor
+from labstore.telemetry import records
+from labstore.telemetry.logs import CycleLog
+from labstore.telemetry.metrics import ExportMetrics
+from labstore.telemetry.records import Kept
+from labstore.telemetry.status import judged
+
+log = structlog.get_logger()
+
+NAME = "labstore-exportd"
+SLOWEST = 30.0
+"""Seconds between cycles at most, while the server refuses what it is told."""
+TURN = 10.0
+"""Seconds for which a cycle waits for whoever holds the cluster's lock."""
+DEFECTS = 3
+"""So many cycles in a row may end in a defect; then the supervisor is to start the daemon afresh."""
+PRUNE = 3600.0
+EXPORTFS = 600.0
+"""Seconds that telling the server may take, twice over: a cycle that takes longer hangs."""
+
+
+@dataclass(frozen=True)
+class Defect(Report):
+    """An exception that nobody foresaw. The traceback is in the log."""
+
+    where: str
+    what: str
+
+    code = "defect"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"a defect of labstore ended the cycle: {self.what} ({self.where})"
+
+    def remedy(self) -> str:
+        return f"what is served stays served; report it with: journalctl -u {NAME} -p err"
+
+
+@dataclass(frozen=True)
+class StateUnusable(Report):
+    what: str
+    reason: str
+
+    code = "state-unusable"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.what} cannot be read or written: {self.reason}"
+
+    def remedy(self) -> str:
+        return "look at space and owner of the state directory; what is served stays served"
+
+
+@dataclass(frozen=True)
+class WaitingForLock(Report):
+    holder: str
+
+    code = "waiting-for-lock"
+
+    def message(self) -> str:
+        return f"exports are not looked at: {self.holder}"
+
+    def remedy(self) -> str:
+        return "let it end; it is tried again by itself"
+
+
+class Ending(BaseException):
+    """TERM came while the inventory was being asked: nothing is being written, so there is nothing to finish."""
+
+
+class Interruptible:
+    """An inventory whose answers are not waited for once the end was asked for."""
+
+    def __init__(self, inventory: Inventory, flags: Flags) -> None:
+        self._inventory, self._flags = inventory, flags
+
+    def listing(self) -> Snapshot:
+        with self._flags.interruptible():
+            return self._inventory.listing()
+
+    def changes(self, last: Snapshot) -> Snapshot:
+        with self._flags.interruptible():
+            return self._inventory.changes(last)
+
+    def confirm(self, instances: Collection[Instance]) -> Mapping[str, Presence]:
+        with self._flags.interruptible():
+            return self._inventory.confirm(instances)
+
+
+@dataclass
+class Flags:
+    """What signals ask for. Handlers only set these, and wake whoever sleeps."""
+
+    wake: Callable[[], None] = lambda: None
+    stopping: bool = False
+    reloading: bool = False
+    _asking: bool = False
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        self._asking = True
+        try:
+            if self.stopping:
+                raise Ending
+            yield
+        finally:
+            self._asking = False
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        self.stopping = True
+        self.wake()
+        if self._asking:
+            raise Ending
+
+    def reload(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        self.reloading = True
+        self.wake()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """TERM and INT stop, HUP reloads, while the block runs. In the main thread only."""
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(room: ExportsRoom, once: bool = False, overrides: frozenset[Override] = frozenset()) -> State | None:
+    """Run the daemon in the foreground until it is told to stop; the state of the one cycle with `once`, FAILED after
+    too many defects, None after an orderly end. Raises what ExportDaemon.run raises."""
+    flags = Flags(wake=room.clock.wake)
+    room.wrap = lambda inventory: Interruptible(inventory, flags)
+    daemon = ExportDaemon(room, flags, overrides=overrides)
+    if once:
+        try:
+            return daemon.once().state
+        except Ending:
+            return State.FAILED
+    metrics = ExportMetrics()
+    daemon.seen = metrics.seen
+    listen(room.source().metrics, metrics)
+    return State.FAILED if daemon.run() else None
+
+
+def listen(settings: MetricsSettings | None, metrics: ExportMetrics) -> None:
+    """Let Prometheus ask. A port that is taken costs the metrics, never the exports."""
+    if settings is None:
+        return
+    try:
+        start_http_server(settings.port, settings.host, metrics.registry)
+    except OSError as error:
+        log.error("metrics cannot be asked for", listen=f"{settings.host}:{settings.port}", reason=str(error))
+
+
+@dataclass
+class ExportDaemon:
+    """Runs the cycles of one room. `seen` is told of every record as it is kept."""
+
+    room: ExportsRoom
+    flags: Flags
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    seen: Callable[[Kept], None] = lambda _kept: None
+    overrides: frozenset[Override] = frozenset()
+    chance: Callable[[], float] = random
+    _active: bool = field(default=False, init=False)
+    _full: bool = field(default=False, init=False)
+    _defects: int = field(default=0, init=False)
+    _troubles: int = field(default=0, init=False)
+    _kept: Kept | None = field(default=None, init=False)
+    _log: CycleLog = field(default_factory=CycleLog, init=False)
+    _beat: float = field(default=0.0, init=False)
+    _patience: float = field(default=0.0, init=False)
+    _pruned: float = field(default=0.0, init=False)
+
+    def run(self) -> int:
+        """Cycle until a signal says stop; 0 then, 1 after too many defects in a row. Raises Locked where another daemon
+        is at work, and what putting the room together raises."""
+        site = self.room.source()
+        path = alive_file(site, self.room.cluster)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with _alone(path), self.flags.installed():
+            self._pulse()
+            self._begin(self.room.cycle())
+            over = self.supervisor.watch(self._well)
+            self.supervisor.tell(READY="1", STATUS="serving what was last known good; asking the inventory")
+            log.info("ready", cluster=self.room.cluster, who=self.room.who)
+            status = self._loop()
+            self.supervisor.tell(STOPPING="1", STATUS="stopping")
+            over()
+            self._leave()
+        return status
+
+    def once(self) -> Record:
+        """Serve first, then one cycle."""
+        with self.flags.installed():
+            self._begin(self.room.cycle())
+            record = self._cycle()
+            self._keep(record, None)
+            self._log.seen(record)
+        return record
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> int:
+        while not self.flags.stopping:
+            self._reload()
+            try:
+                record = self._cycle()
+            except Ending:
+                break
+            wait = self._wait(record)
+            self._keep(record, wait)
+            self._log.seen(record, wait)
+            if self._defects >= DEFECTS:
+                log.error("too many defects in a row; the supervisor is to start this daemon afresh")
+                return 1
+            if not self.flags.stopping:
+                self.room.clock.sleep(wait)
+        log.info("stopping", cluster=self.room.cluster)
+        return 0
+
+    def _reload(self) -> None:
+        if self.flags.reloading:
+            self.flags.reloading = False
+            taken = self.room.source.reload()
+            self._full = True
+            log.info("read the site again, as asked", taken=taken)
+
+    def _wait(self, record: Record) -> float:
+        """A server that refuses or a full state directory is not pressed; one project's trouble slows nobody."""
+        failed = any(result.outcome is Outcome.FAILED for result in record.results)
+        troubled = failed or (record.state is State.FAILED and "looked" not in record.facts)
+        self._troubles = self._troubles + 1 if troubled else 0
+        return Pace(self.room.source().exports.poll, SLOWEST).wait(self._troubles, self.chance())
+
+    # --- one cycle --------------------------------------------------------------------------------------------------
+
+    def _cycle(self) -> Record:
+        """One cycle, whatever happens in it. Raises Ending."""
+        self._pulse()
+        started = self.room.clock.now()
+        try:
+            record = self._guarded_cycle()
+        except Locked as error:
+            return self._instead(started, State.HOLDING, WaitingForLock(str(error)))
+        except sqlite3.Error as error:
+            self.room.close()
+            return self._instead(started, State.FAILED, StateUnusable("the history of exports", str(error)))
+        except OSError as error:
+            return self._instead(started, State.FAILED, StateUnusable(str(error.filename or "a file"), str(error)))
+        except Exception as error:  # noqa: BLE001 - recorded with its traceback; after three in a row the process ends
+            return self._defect(started, error)
+        finally:
+            self._pulse()
+        self._defects, self._full = 0, False
+        return record
+
+    def _guarded_cycle(self) -> Record:
+        cycle = self.room.cycle()
+        with exports_lock(self.room.source(), self.room.cluster, NAME, TURN, self._pause):
+            if not self._active:
+                self._serve_first(cycle)
+            cycle.number = max(cycle.number, self._kept.number if self._kept else 0)
+            record = cycle.run(NAME, self._full, self.overrides)
+            self._active = record.state is not State.STANDBY
+            self._prune(cycle)
+        return record
+
+    def _begin(self, cycle: ExportCycle) -> None:
+        """Before anything outside is asked: what was last known good is served (DESIGN law 3)."""
+        try:
+            with exports_lock(self.room.source(), self.room.cluster, NAME, TURN, self._pause):
+                self._serve_first(cycle)
+        except Ending:
+            pass  # the loop sees it
+        except (Locked, sqlite3.Error, OSError) as error:
+            log.error("what was last known good could not be looked at first", reason=str(error))
+
+    def _serve_first(self, cycle: ExportCycle) -> None:
+        """Nothing on a standby node; there it is done when the node becomes active."""
+        role = cycle.observer.role()
+        if isinstance(role, Fact) and not role.value:
+            return
+        try:
+            applied = cycle.serve_first()
+        except StepFailed as failure:
+            log.error(failure.report.message(), code=failure.report.code, remedy=failure.report.remedy())
+            return
+        self._active = True
+        log.info("serving what was last known good", generation=applied.generation, calls=applied.calls)
+
+    def _prune(self, cycle: ExportCycle) -> None:
+        now = self.room.clock.monotonic()
+        if now - self._pruned >= PRUNE:
+            self._pruned = now
+            cycle.observer.history.prune(self.room.source().exports.keep_generations)
+
+    def _defect(self, started: datetime, error: Exception) -> Record:
+        self._defects += 1
+        log.error("a defect ended the cycle", exc_info=error, in_a_row=self._defects)
+        where = f"{NAME}, cycle {self._kept.number + 1 if self._kept else 1}"
+        self.room.close()
+        return self._instead(started, State.FAILED, Defect(where, f"{type(error).__name__}: {error}"[:500]))
+
+    def _instead(self, started: datetime, state: State, report: Report) -> Record:
+        """The record of a cycle that did not come to its own."""
+        facts: dict[str, Any] = {"cluster": self.room.cluster}
+        if self._kept is not None:
+            facts |= {key: value for key, value in self._kept.facts.items() if key in _LASTING}
+        number = self._kept.number + 1 if self._kept else 1
+        reports = (report, *self.room.source.concerns())
+        return Record("exports", number, started, self.room.clock.now(), state, facts, reports=reports)
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    def _keep(self, record: Record, wait: float | None) -> None:
+        site = self.room.source()
+        due = None if wait is None else record.ended + timedelta(seconds=wait + longest_cycle(site))
+        self._kept = records.kept(record, self.room.cluster, node_name(), self.room.who, due, self._kept)
+        try:
+            records.write(site.run_dir, self._kept)
+        except OSError as error:
+            log.error("the record could not be written", reason=str(error))
+        self.seen(self._kept)
+        self.supervisor.tell(STATUS=judged(self._kept, record.ended).headline)
+
+    def _leave(self) -> None:
+        """The last record stays, and no other is to come."""
+        if self._kept is not None:
+            with contextlib.suppress(OSError):
+                records.write(self.room.source().run_dir, replace(self._kept, due=None))
+        self.room.close()
+
+    def _pulse(self) -> None:
+        self._patience = 2 * (longest_cycle(self.room.source()) + EXPORTFS)
+        self._beat = self.room.clock.monotonic()
+
+    def _well(self) -> bool:
+        """Whether the main thread gets on. Asking and telling have deadlines of their own; this is past all of them."""
+        return self.room.clock.monotonic() - self._beat < self._patience
+
+    def _pause(self, seconds: float) -> None:
+        if self.flags.stopping:
+            raise Ending
+        self.room.clock.sleep(seconds)
+
+
+_LASTING = frozenset(
+    {"generation", "served_exports", "served_clients", "served_projects", "complete", "listing_every", "running"}
+)
+"""Figures that still hold after a cycle that did not get far enough to find them out."""
+
+
+def longest_cycle(site: Site) -> float:
+    """Seconds that a cycle may take to ask before something is wrong."""
+    if site.inventory.source is InventoryKind.FILE:
+        return 30.0
+    return 30.0 + site.inventory.openstack.listing_deadline
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the daemon's own lock; a `status` that looks at it just now is waited for."""
+    turn = threading.Event()
+    with contextlib.ExitStack() as held:
+        for attempt in range(20):
+            try:
+                held.enter_context(exclusive(path, NAME))
+                break
+            except Locked:
+                if attempt == 19:
+                    raise
+                turn.wait(0.05)
+        yield
