@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from labstore import __version__
 from labstore.reconcile.record import State
@@ -39,6 +39,7 @@ class ExportMetrics:
     _codes: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         build = Gauge("labstore_build_info", "The version that runs.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._cycles = self._counter("cycles", "Cycles by the state that they left.", "state")

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from labstore.reconcile.record import State
 from labstore.reports.report import Severity
-from labstore.telemetry.records import Kept, Said
+from labstore.system.locks import is_held
+from labstore.telemetry.records import Kept, Said, read_all
 
 
 class Health(IntEnum):
@@ -33,22 +35,34 @@ GRACE = timedelta(seconds=30)
 """So long may a record be overdue: a busy machine is not a dead daemon."""
 
 
+_DOWN = frozenset({"not-served"})
+"""Reports of something that a client notices at once."""
+DAEMON = "labstore-exportd"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Seconds since the last complete listing from which on a room is not well."""
 
-    warning: float = 900.0
-    critical: float = 3600.0
+    warning: float
+    critical: float
+
+    @classmethod
+    def of(cls, kept: Kept) -> Limits:
+        """Three listings missed, and twelve."""
+        every = float(kept.facts.get("listing_every") or 300.0)
+        return cls(max(3 * every, 60.0), max(12 * every, 600.0))
 
 
 @dataclass(frozen=True)
 class RoomStatus:
-    """One room's record, judged. `waiting` are the reports that need a person, worst first; `notices` the others."""
+    """One room's record, judged. `silent` says why no newer record is to be expected, None where all is well.
+    `waiting` are the reports that need a person, worst first; `notices` the others."""
 
     kept: Kept
     health: Health
     headline: str
-    overdue: timedelta | None
+    silent: str | None
     waiting: tuple[Said, ...]
     notices: tuple[Said, ...]
 
@@ -59,36 +73,61 @@ class RoomStatus:
     @property
     def next(self) -> tuple[str, ...]:
         """What to do, in order, each once."""
-        first = ("start it: systemctl status labstore-exportd; journalctl -u labstore-exportd",) if self.overdue else ()
+        first = (f"see why: systemctl status {DAEMON}; journalctl -u {DAEMON}",) if self.silent else ()
         return first + tuple(dict.fromkeys(said.remedy for said in self.waiting if said.remedy))
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "health": self.health.name,
             "headline": self.headline,
-            "overdue_seconds": round(self.overdue.total_seconds(), 1) if self.overdue else None,
+            "silent": self.silent,
             "next": list(self.next),
             **self.kept.to_dict(),
         }
 
 
-def judged(kept: Kept, now: datetime, limits: Limits | None = None) -> RoomStatus:
-    """What a record means at this moment."""
-    overdue = now - kept.due if kept.due is not None and now > kept.due + GRACE else None
-    age = listing_age(kept, now)
-    health = Health.CRITICAL if overdue else _OF_STATE[kept.state]
-    if limits is not None and age is not None and kept.state is not State.STANDBY:
-        health = max(health, Health.CRITICAL if age > limits.critical else Health.OK)
-        health = max(health, Health.WARNING if age > limits.warning else Health.OK)
+def judged(kept: Kept, now: datetime, alive: bool | None = None, limits: Limits | None = None) -> RoomStatus:
+    """What a record means at this moment. `alive` says whether its daemon runs, None where that cannot be told."""
+    silent = _silent(kept, now, alive)
     waiting = tuple(said for said in kept.reports if said.severity is not Severity.NOTICE)
+    health = max(_OF_STATE[kept.state], Health.WARNING if waiting else Health.OK)
+    if silent or any(said.code in _DOWN for said in waiting):
+        health = Health.CRITICAL
+    age = listing_age(kept, now)
+    if age is not None and kept.state is not State.STANDBY:
+        bounds = limits or Limits.of(kept)
+        health = max(health, Health.CRITICAL if age > bounds.critical else Health.OK)
+        health = max(health, Health.WARNING if age > bounds.warning else Health.OK)
     return RoomStatus(
         kept,
         health,
-        _headline(kept, now, overdue),
-        overdue,
+        _headline(kept, silent),
+        silent,
         tuple(sorted(waiting, key=lambda said: said.severity is not Severity.ERROR)),
         tuple(said for said in kept.reports if said.severity is Severity.NOTICE),
     )
+
+
+def _silent(kept: Kept, now: datetime, alive: bool | None) -> str | None:
+    if kept.due is None:
+        return None  # a command left it, or a daemon that was told to stop
+    said = f"last word {ago((now - kept.ended).total_seconds())} ago"
+    if alive is False:
+        return f"its daemon does not run ({said})"
+    if now > kept.due + GRACE:
+        return f"its daemon {'hangs' if alive else 'does not run, or hangs'} ({said})"
+    return None
+
+
+def look(run_dir: Path, now: datetime) -> tuple[tuple[RoomStatus, ...], tuple[str, ...]]:
+    """Every room that has reported, judged, and what could not be read."""
+    found, unreadable = read_all(run_dir)
+    return tuple(judged(kept, now, alive_of(run_dir, kept)) for kept in found), unreadable
+
+
+def alive_of(run_dir: Path, kept: Kept) -> bool | None:
+    """Whether the daemon that keeps this record runs on this machine: it holds a lock for as long as it lives."""
+    return is_held(run_dir / kept.room / f"{kept.name}.daemon")
 
 
 def worst(rooms: Iterable[RoomStatus]) -> Health:
@@ -117,9 +156,12 @@ def ago(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def _headline(kept: Kept, now: datetime, overdue: timedelta | None) -> str:
-    if overdue:
-        return f"no word for {ago((now - kept.ended).total_seconds())}: its daemon does not run, or hangs"
+def _headline(kept: Kept, silent: str | None) -> str:
+    if silent:
+        return silent
+    down = next((said for said in kept.reports if said.code in _DOWN), None)
+    if down is not None:
+        return down.message
     facts = kept.facts
     if kept.state is State.STANDBY:
         return "standby: another node serves"
