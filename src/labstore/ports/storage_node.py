@@ -1,0 +1,243 @@
+"""One node of a pair, as failover sees and moves it: what can be found out about it, and what it can be told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from labstore.model.address import Client
+from labstore.model.drbd import ResourceName, ResourceStatus
+from labstore.model.failover import Proof
+from labstore.model.names import HostName, VolumeName
+from labstore.reconcile.facts import Answer
+from labstore.reports.report import Report
+
+
+class Aspect(StrEnum):
+    """What can be asked about a node; each is cheap by itself, so that a step looks only at what it changed."""
+
+    REPLICATION = "replication"
+    MOUNTS = "mounts"
+    SERVER = "server"
+    RECOVERY = "recovery"
+    EXPORTS = "exports"
+    ADDRESSES = "addresses"
+    BARRIER = "barrier"
+    UNITS = "units"
+    HANDOVER = "handover"
+    VERIFIED = "verified"
+    RUNS = "runs"
+    FILES = "files"
+
+
+EVERYTHING = frozenset(Aspect)
+
+
+class MountState(StrEnum):
+    RIGHT = "mounted"
+    ABSENT = "not mounted"
+    READ_ONLY = "mounted read-only"
+    FOREIGN = "something else is mounted there"
+
+
+@dataclass(frozen=True, slots=True)
+class MountFound:
+    """One replicated volume. `inside` is what is mounted below it, in the order in which it comes away; `elsewhere`
+    says where else the same file system is mounted; `alive` is True while the kernel has it active, mounted or not."""
+
+    state: MountState
+    inside: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    alive: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of the file system is left on this node: only then its device can be let go."""
+        return self.state in (MountState.ABSENT, MountState.FOREIGN) and not self.elsewhere and not self.alive
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFound:
+    """The NFS server. `scope` is what it answers when asked (None: it does not answer); `pinned` are exported paths
+    that the kernel's caches hold on replicated volumes."""
+
+    threads: int
+    mountd: bool = False
+    scope: str | None = None
+    grace: bool | None = None
+    clients: int = 0
+    pinned: tuple[str, ...] = ()
+
+    @property
+    def stopped(self) -> bool:
+        return self.threads == 0 and not self.mountd and not self.pinned
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryFound:
+    """nfsdcld. `right` is whether its database is the one on the state volume; `records` counts the clients that may
+    reclaim at the next start, None where it cannot be read (the volume is not mounted here)."""
+
+    running: bool
+    right: bool = False
+    records: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportsFound:
+    """The export table as far as it is ours. `generation` None: nothing was ever put in place here. `drift` counts
+    paths that would be answered otherwise than the stored table says."""
+
+    generation: int | None = None
+    paths: int = 0
+    clients: int = 0
+    drift: int = 0
+    canary: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierFound:
+    """The addresses at which clients are kept waiting. `whole` is False where somebody took rules out."""
+
+    addresses: frozenset[Client] = frozenset()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsFound:
+    """Of the units that run on the active node only: which run, and whether they are allowed to start here."""
+
+    active: frozenset[str] = frozenset()
+    allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverFound:
+    """What the clients held when they were cut off, as it lies on the state volume until it was compared with what
+    they got back. None of it can be seen where the volume is not mounted."""
+
+    recorded: bool = False
+    node: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFound:
+    """Whether a real mount, write and lock through the service address succeeded since the server was started."""
+
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunsFound:
+    """Runs on this node: the one under way (who holds the lock), and one that did not come to its end."""
+
+    running: str = ""
+    unfinished: str = ""
+    at_step: str = ""
+    began: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesFound:
+    """The files that must be the same on both nodes or follow from the site file: what differs, in words."""
+
+    config: str = ""
+    version: str = ""
+    differences: tuple[str, ...] = ()
+
+
+Replicated = Mapping[ResourceName, ResourceStatus]
+Mounted = Mapping[VolumeName, MountFound]
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """One look at one node. An aspect that was not asked for is None."""
+
+    node: HostName
+    at: datetime
+    boot: str = ""
+    replication: Answer[Replicated] | None = None
+    mounts: Answer[Mounted] | None = None
+    server: Answer[ServerFound] | None = None
+    recovery: Answer[RecoveryFound] | None = None
+    exports: Answer[ExportsFound] | None = None
+    addresses: Answer[frozenset[Client]] | None = None
+    barrier: Answer[BarrierFound] | None = None
+    units: Answer[UnitsFound] | None = None
+    handover: Answer[HandoverFound] | None = None
+    verified: Answer[VerifiedFound] | None = None
+    runs: Answer[RunsFound] | None = None
+    files: Answer[FilesFound] | None = None
+
+    def answer(self, aspect: Aspect) -> Answer[object] | None:
+        found: Answer[object] | None = getattr(self, aspect.value)
+        return found
+
+
+class Do(StrEnum):
+    """What a node can be told to do. Each can be told again when it was done already."""
+
+    STOP_UNITS = "stop-units"
+    BLOCK = "block"
+    RECORD = "record"
+    STOP_SERVER = "stop-server"
+    STOP_RECOVERY = "stop-recovery"
+    REMOVE_ADDRESSES = "remove-addresses"
+    UNMOUNT = "unmount"
+    DEMOTE = "demote"
+    ATTACH = "attach"
+    PROMOTE = "promote"
+    MOUNT = "mount"
+    START_RECOVERY = "start-recovery"
+    PLACE_EXPORTS = "place-exports"
+    START_SERVER = "start-server"
+    ADD_ADDRESSES = "add-addresses"
+    UNBLOCK = "unblock"
+    VERIFY = "verify"
+    CERTIFY = "certify"
+    START_UNITS = "start-units"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One thing to do. `subject` is a volume for (un)mounting, a resource for attaching and role changes. `proof` is
+    that of a partner that does not answer; `evict` allows to end processes that hold a mount; `partner_released` says
+    that the partner was seen without the service addresses in this run."""
+
+    do: Do
+    subject: str = ""
+    proof: Proof | None = None
+    evict: bool = False
+    partner_released: bool = False
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an order brought: reports, and facts for the journal."""
+
+    reports: tuple[Report, ...] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+class StorageNode(Protocol):
+    """Implementations: this machine, the partner through its agent, and the fake of the tests."""
+
+    @property
+    def name(self) -> HostName: ...
+
+    def look(self, aspects: frozenset[Aspect] = EVERYTHING) -> NodeFacts:
+        """What these aspects are now. Changes nothing; what cannot be found out is Missing. Raises only where the
+        node as a whole cannot be reached (StepFailed)."""
+
+    def act(self, order: Order) -> Said:
+        """Do it; doing it twice is doing it once. Raises StepFailed. Whether it came to be is for `look` to say."""
+
+    def holders(self) -> tuple[Report, ...]:
+        """Who would keep the replicated volumes from being unmounted. Raises StepFailed."""
