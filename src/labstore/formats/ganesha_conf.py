@@ -141,9 +141,14 @@ _BLOCK = re.compile(
     r"EXPORT \{\n"
     r"    Export_Id = (?P<id>[1-9][0-9]{0,4});\n"
     r'    Path = "(?P<path>[^"\n]*)";\n'
-    r"(?:    .*\n)*?"
+    r'    Pseudo = "[^"\n]*";\n'
+    r"    Access_Type = None;\n"
+    r"(?:    Filesystem_Id = [0-9.]+;\n)?"
+    r"    FSAL \{ Name = VFS; \}\n"
+    r"    CLIENT \{\n"
     r"        Clients = (?P<clients>[^;{}]*);\n"
-    r"(?:    .*\n)*"
+    r"(?:        [A-Z][A-Za-z_]* = [A-Za-z0-9_, ]+;\n){6}"
+    r"    \}\n"
     r"\}\n"
 )
 
