@@ -81,7 +81,7 @@ class SmallCloud:
             "projects": shares,
             "inventory": {"source": "file", "file": str(self.file)},
             "exports": {"poll": "1s", "listing": "30s"},
-            "metrics": None,
+            "metrics": {"enabled": False},
         }
         write_atomic(self.site_file, json.dumps(site, indent=1).encode())
 

@@ -18,6 +18,8 @@ from labstore.demo.client import Instance
 from labstore.demo.relay import Relays
 from labstore.demo.server import PrivateGanesha, free_port
 from labstore.demo.small_cloud import SmallCloud
+from labstore.ports.host import Command
+from labstore.system.run import LocalHost
 
 PREFIX = "labstore-demo-"
 
@@ -57,11 +59,6 @@ class Stage:
 
     # --- the server, the daemon, the page ---------------------------------------------------------------------------
 
-    def start_server(self) -> float:
-        """Seconds until the NFS server answered."""
-        self.labstore("exports", "apply", "--yes", expect=None)
-        return self.server.start()
-
     def start_daemon(self) -> float:
         """Seconds until the daemon's first record."""
         record = self.cloud.directory / "run" / "exports" / "demo.json"
@@ -97,9 +94,6 @@ class Stage:
 
     def labstore(self, *arguments: str, expect: frozenset[int] | None = frozenset({0})) -> str:
         """What the command prints, as an operator would see it."""
-        from labstore.ports.host import Command  # noqa: PLC0415
-        from labstore.system.run import LocalHost  # noqa: PLC0415
-
         argv = (sys.executable, "-m", "labstore", *arguments, "--site", str(self.cloud.site_file))
         return LocalHost().run(Command(argv, deadline=60.0), expect).stdout
 

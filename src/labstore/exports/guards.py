@@ -29,6 +29,7 @@ from labstore.reports.exports import (
 from labstore.reports.report import Override
 
 DOUBTFUL = frozenset({Proof.ABSENT, Proof.DECLARED})
+HELD_BACK = DOUBTFUL | {Proof.GONE}
 
 
 def guard(
@@ -166,12 +167,13 @@ def file_not_ours(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
 
 
 def would_be_empty(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
-    """From something to nothing is never right unless it was declared (upstream #5)."""
+    """From something to nothing is never right unless it was declared (upstream #5), whoever says so. An address that
+    moved to another project is taken away all the same."""
     left = after(facts.served.stored, plan.steps)
     for kind, expect in (("private", facts.settings.expect_private), ("public", facts.settings.expect_public)):
         had = [path for path, export in facts.served.stored.by_path.items() if _kind(export.owner) == kind]
         has = any(_kind(export.owner) == kind for export in left)
-        keys = _keys(step for step in plan.steps if path_of(step) in had and DOUBTFUL & set(step.removes.values()))
+        keys = _keys(step for step in plan.steps if path_of(step) in had and HELD_BACK & set(step.removes.values()))
         if had and not has and expect is Expect.SOME and keys:
             yield Refusal(keys, WouldBeEmpty(kind))
 

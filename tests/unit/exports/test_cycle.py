@@ -315,6 +315,16 @@ def test_an_empty_table_is_never_right_unless_declared(tmp_path: Path) -> None:
     assert not world.table()
 
 
+def test_not_even_the_clouds_word_empties_the_table(world: World) -> None:
+    for name in list(world.inventory.instances):
+        world.inventory.delete(name.removeprefix("id-"))
+    world.clock.advance(3)
+    record = world.cycle.run()
+    assert record.state is State.REFUSED
+    assert "would-be-empty" in codes(record)
+    assert len(world.clients("tools")) == 6
+
+
 def test_a_file_that_is_not_ours_is_left_and_the_others_go_on(world: World) -> None:
     world.server.foreign = (ForeignFile("/etc/exports.d/new.exports", "it exports to 3 clients"),)
     world.inventory.add_project("new")
