@@ -20,7 +20,7 @@ from labstore.exports.history import History
 from labstore.model.site import Cluster, Site
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile
-from labstore.reports.report import OVERRIDE_HELP, Override
+from labstore.reports.report import FAILOVER_OVERRIDES, OVERRIDE_HELP, Override
 from labstore.system.identity import become_owner_of, person
 from labstore.system.locks import Locked
 from labstore.telemetry import logs
@@ -91,15 +91,18 @@ def override_options(command: F) -> F:
 
     @wraps(command)
     def with_overrides(*args: Any, **kwargs: Any) -> Any:
-        given = frozenset(override for override in Override if kwargs.pop(_parameter(override)))
+        given = frozenset(override for override in _OFFERED if kwargs.pop(_parameter(override)))
         return command(*args, overrides=given, **kwargs)
 
     wrapped: Any = with_overrides
-    for override in reversed(Override):
+    for override in reversed(_OFFERED):
         flag = f"--{override.value}"
         help_text = f"Once: {OVERRIDE_HELP[override]}."
         wrapped = click.option(flag, _parameter(override), is_flag=True, help=help_text)(wrapped)
     return wrapped  # type: ignore[no-any-return]
+
+
+_OFFERED = tuple(override for override in Override if override not in FAILOVER_OVERRIDES)
 
 
 def _parameter(override: Override) -> str:

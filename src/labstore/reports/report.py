@@ -26,6 +26,10 @@ class Override(StrEnum):
     ALLOW_EMPTY = "allow-empty"
     ALLOW_STANDBY = "allow-standby"
     ALLOW_UNMOUNTED = "allow-unmounted"
+    ALLOW_OUTAGE = "allow-outage"
+    ACCEPT_DATA_LOSS = "accept-data-loss"
+    ALLOW_CONFIG_DRIFT = "allow-config-drift"
+    EVICT = "evict"
 
 
 OVERRIDE_HELP: Mapping[Override, str] = {
@@ -35,7 +39,16 @@ OVERRIDE_HELP: Mapping[Override, str] = {
     Override.ALLOW_EMPTY: "apply a table without a single private (or public) export",
     Override.ALLOW_STANDBY: "write exports on a node that does not hold the service address",
     Override.ALLOW_UNMOUNTED: "export from a volume that is not mounted as the site file says",
+    Override.ALLOW_OUTAGE: "take the service down although the partner could not take it over",
+    Override.ACCEPT_DATA_LOSS: "serve data although the partner has newer data, which is lost then",
+    Override.ALLOW_CONFIG_DRIFT: "move the service although the nodes' site files or versions differ",
+    Override.EVICT: "end the processes that hold a volume, and unmount what is mounted in it",
 }
+
+FAILOVER_OVERRIDES = frozenset(
+    {Override.ALLOW_OUTAGE, Override.ACCEPT_DATA_LOSS, Override.ALLOW_CONFIG_DRIFT, Override.EVICT}
+)
+"""Those that mean something when the service is moved, and nothing to exports."""
 
 
 @dataclasses.dataclass(frozen=True)
