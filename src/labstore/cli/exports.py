@@ -11,6 +11,7 @@ import click
 
 from labstore.assembly import ExportsRoom, exports_lock, server_of
 from labstore.cli import exports_screens as screens
+from labstore.cli.adopt import adopt
 from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import emit, line, reports, waiting, when
@@ -489,3 +490,6 @@ def resume(overrides: frozenset[Override], yes: bool, because: str | None, as_js
         return
     asked = Asked(overrides, as_json, because or "resume", AsPinned(None))
     _apply(room, asked, yes, lambda cycle: cycle.observer.history.set_pin(None))
+
+
+exports.add_command(adopt)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from labstore.cli.output import WIDTH, Column, line, reports, safe, table, when
+from labstore.exports.adoption import option_change
 from labstore.exports.cycle import Proposal
 from labstore.telemetry.exports import Shown
 from labstore.telemetry.status import ago
@@ -134,6 +135,8 @@ def _step(step: Words) -> None:
             by_proof.setdefault(proof, []).append(client)
         for proof, clients in by_proof.items():
             folded(f"removes {_names(clients)} ({proof})", 4)
+    if step["options"]:
+        folded(f"options: {option_change(step['options']['before'], step['options']['after'])}", 4)
     folded(step["why"], 4)
 
 
@@ -230,14 +233,21 @@ def _exports_changed(words: Words) -> None:
         old, new = before.get(path), after.get(path)
         if old and new:
             line(f"~ {path}", fg="yellow")
-            folded(f"was {_terms(old)}", 4)
-            folded(f"is  {_terms(new)}", 4)
+            folded(_change(old, new), 4)
         elif export := new or old:
             line(f"{'+' if new else '-'} {path}  {_terms(export)}", fg="green" if new else "red")
 
 
+def _change(old: Words, new: Words) -> str:
+    parts = [f"options: {option_change(old['options'], new['options'])}"] if old["options"] != new["options"] else []
+    parts += [f"owner {old['owner']} becomes {new['owner']}"] if old["owner"] != new["owner"] else []
+    if old["world"] != new["world"]:
+        parts.append("for everybody now" if new["world"] else "no longer for everybody")
+    return "; ".join(parts)
+
+
 def _terms(export: Words) -> str:
-    return f"{export['options']}" + (" for everybody" if export["world"] else "")
+    return str(export["options"]).replace(",", ", ") + (" for everybody" if export["world"] else "")
 
 
 # --- why -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from labstore.exports.facts import ExportFacts
 from labstore.exports.history import History
 from labstore.exports.observe import figures
 from labstore.exports.plan import ExportPlan, ExportStep, after, granted_after, path_of
+from labstore.formats.exports5 import option_text
 from labstore.model.address import Client
 from labstore.model.names import ExportPath
 from labstore.ports.clock import Clock
@@ -90,8 +91,16 @@ def step_words(step: ExportStep) -> Mapping[str, Any]:
         "path": str(path_of(step)),
         "adds": [str(client) for client in step.after.clients] if step.after else [],
         "removes": {client: proof.value for client, proof in step.removes.items()},
+        "options": _options(step),
         "why": step.why,
     }
+
+
+def _options(step: ExportStep) -> Mapping[str, str] | None:
+    """The options before and after, None where the step changes none."""
+    if step.before is None or step.after is None or step.before.options == step.after.options:
+        return None
+    return {"before": option_text(step.before.options), "after": option_text(step.after.options)}
 
 
 def _done(steps: Iterable[ExportStep]) -> tuple[Result, ...]:

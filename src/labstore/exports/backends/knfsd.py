@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,7 @@ from labstore.reports.exports import (
     ServerUnreadable,
 )
 from labstore.reports.report import Report
-from labstore.system.files import FileTooLarge, read_limited, staged, sync_directory
+from labstore.system.files import FileTooLarge, read_limited, staged, sync_directory, write_atomic
 
 SUFFIX = ".exports"
 NAME = "knfsd"
@@ -177,6 +177,11 @@ class Knfsd:
             if not _is_read(entry) and not self._is_link_of_ours(entry):
                 yield ForeignFile(entry.path, "exportfs passes it over")
 
+    def of_others(self) -> Mapping[str, tuple[Export, ...] | str]:
+        """The files of others in exports.d by name: what they say, read as strictly as our own, or why they cannot be
+        read so. Raises OSError."""
+        return {path.name: _strictly(path) for path in self._foreign_files() if path != self.paths.exports_file}
+
     # --- applying ---------------------------------------------------------------------------------------------------
 
     def apply(self, table: ExportTable, generation: int) -> int:
@@ -184,6 +189,41 @@ class Knfsd:
             return self._apply(table, generation)
         except (OSError, ValueError, FileTooLarge) as error:
             raise StepFailed(ApplyFailed(NAME, str(error))) from error
+
+    def take_over(self, owners: Collection[Owner], table: ExportTable, generation: int) -> int:
+        """Serve `table`, which is what is stored and what the files of these owners in exports.d say, with links of
+        ours in place of those files; returns how often the server was called on.
+
+        Everything in it was served before: killed at any point, every name gives the same exports, and another
+        `take_over` goes on. Raises StepFailed; then the files are there again as they were.
+        """
+        try:
+            names = [owner + SUFFIX for owner in owners]
+            originals = {name: read_limited(self.paths.exports_dir / name, FILE_LIMIT) for name in names}
+            return self._take_over(originals, table, generation)
+        except (OSError, ValueError, FileTooLarge) as error:
+            raise StepFailed(ApplyFailed(NAME, str(error))) from error
+
+    def _take_over(self, originals: Mapping[str, bytes], table: ExportTable, generation: int) -> int:
+        self._generations.sweep()
+        previous = self._generations.number()
+        if table != self._stored() or previous is None:
+            self._prepare(table, generation)
+            self._generations.switch(generation)
+        for name in originals:
+            with staged(self.paths.exports_dir / name) as new:
+                new.symlink_to(self._generations.current / name)
+        sync_directory(self.paths.exports_dir)
+        try:
+            self._reload(table)
+        except StepFailed:
+            for name, content in originals.items():
+                write_atomic(self.paths.exports_dir / name, content)
+            self._back(previous)
+            raise
+        if previous is not None:
+            self._generations.drop(previous)
+        return 1
 
     def _apply(self, table: ExportTable, generation: int) -> int:
         self._generations.sweep()
@@ -207,15 +247,18 @@ class Knfsd:
     def _store(self, table: ExportTable, generation: int) -> None:
         """The files of a generation, put in force by one rename. Links for newcomers come before it (until then they
         dangle, which exportfs passes over), links of the departed go after it."""
+        self._prepare(table, generation)
+        self._link(table)
+        self._generations.switch(generation)
+        self._unlink_stale(table)
+
+    def _prepare(self, table: ExportTable, generation: int) -> None:
         unchanged = {name: self._file(name) for name in self._generations.names()}
         files: dict[str, bytes | None] = {}
         for owner, exports in table.by_owner.items():
             name = owner + SUFFIX
             files[name] = None if unchanged.get(name) == exports else render(exports).encode()
         self._generations.prepare(generation, files)
-        self._link(table)
-        self._generations.switch(generation)
-        self._unlink_stale(table)
 
     def _link(self, table: ExportTable) -> None:
         links = self._links()
@@ -305,6 +348,13 @@ def _ours(path: str) -> bool:
 def _first(said: str) -> str:
     lines: Iterable[str] = (line for line in said.splitlines() if "can't open" not in line and line.strip())
     return next(iter(lines), "no complaint")[:200]
+
+
+def _strictly(path: Path) -> tuple[Export, ...] | str:
+    try:
+        return read(_text(path), Owner(path.name.removesuffix(SUFFIX)))
+    except (ValueError, OSError, FileTooLarge) as error:
+        return str(error)
 
 
 def _text(path: Path) -> str:
