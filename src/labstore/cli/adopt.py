@@ -60,14 +60,20 @@ def adopt(do: bool, yes: bool, as_json: bool, chosen: Chosen) -> None:
         found = _look(room)
         emit(_words(found.adoption, None)) if as_json else _screen(found.adoption, _directory(found))
         return
-    with exports_lock(room.source(), room.cluster, "exports adopt", PATIENCE):
-        found = _look(room)
-        originals = _carry_out(found) if found.adoption.taken else None
+    found, originals = take_over(room)
     if as_json:
         emit(_words(found.adoption, originals))
     else:
         _done(found.adoption, originals)
     sys.exit(Exit.DONE)
+
+
+def take_over(room: ExportsRoom) -> tuple[Takeover, Path | None]:
+    """Take over what can be; also where the originals are now, None where there was nothing to take. Raises Locked,
+    StepFailed, OSError, sqlite3.Error."""
+    with exports_lock(room.source(), room.cluster, "exports adopt", PATIENCE):
+        found = _look(room)
+        return found, _carry_out(found) if found.adoption.taken else None
 
 
 def _look(room: ExportsRoom) -> Takeover:
