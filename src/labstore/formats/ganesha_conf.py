@@ -145,16 +145,16 @@ _BLOCK = re.compile(
     r"    Access_Type = None;\n"
     r"(?:    Filesystem_Id = [0-9.]+;\n)?"
     r"    FSAL \{ Name = VFS; \}\n"
-    r"    CLIENT \{\n"
+    r"(?:    CLIENT \{\n"
     r"        Clients = (?P<clients>[^;{}]*);\n"
     r"(?:        [A-Z][A-Za-z_]* = [A-Za-z0-9_, ]+;\n){6}"
-    r"    \}\n"
+    r"    \}\n)?"
     r"\}\n"
 )
 
 
 def read(text: str) -> tuple[Numbered, ...]:
-    """The exports of a file, strictly: text that `render` would not write again letter by letter raises BadGaneshaConf,
+    """The exports of a file, strictly: blocks that `block` would not write again letter by letter raise BadGaneshaConf,
     as does an id or a path that comes twice."""
     if not text.startswith(HEADER):
         raise BadGaneshaConf(1, "labstore's first line is not there")
@@ -172,7 +172,7 @@ def read(text: str) -> tuple[Numbered, ...]:
 
 def _numbered(text: str, match: re.Match[str]) -> Numbered:
     try:
-        names = re.split(r",\s+", match["clients"])
+        names = re.split(r",\s+", match["clients"]) if match["clients"] else []
         world = names == [WORLD]
         options = parse_options(tuple(match["options"].split(",")))
         export = Export.of(match["owner"], match["path"], () if world else names, options, world)

@@ -81,6 +81,7 @@ def test_nobody_is_on_a_list_that_is_empty() -> None:
     text = block(Numbered(1, nobody))
     assert "CLIENT" not in text
     assert "    Access_Type = None;\n" in text
+    assert read(HEADER + text) == (Numbered(1, nobody),)
 
 
 def test_long_lists_are_wrapped_and_read_again() -> None:

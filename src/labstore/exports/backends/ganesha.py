@@ -17,7 +17,7 @@ from typing import Protocol
 from labstore.exports.backends.export_ids import ExportIds
 from labstore.exports.backends.ganesha_changes import batches, changes, differing
 from labstore.exports.backends.generations import Generations
-from labstore.formats.ganesha_conf import Numbered, block, read, render
+from labstore.formats.ganesha_conf import HEADER, Numbered, block, read, render
 from labstore.formats.ganesha_dbus import Listed, LiveExport
 from labstore.model.exports import ExportTable
 from labstore.model.names import ExportPath
@@ -249,7 +249,10 @@ class NfsGanesha:
 
     def _tell(self, tell: Callable[[Path, int], None], batch: Sequence[Numbered]) -> None:
         file = self.store / CHANGE
-        write_atomic(file, "".join(block(each) for each in batch).encode(), mode=0o600)
+        text = HEADER + "".join(block(each) for each in batch)
+        if read(text) != tuple(batch):
+            raise ValueError("the change does not survive being written")
+        write_atomic(file, text.encode(), mode=0o600)
         try:
             tell(file, len(batch))
         finally:
