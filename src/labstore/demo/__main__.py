@@ -18,7 +18,7 @@ from rich.table import Table
 from labstore.demo.child import ChildFailed
 from labstore.demo.client import NfsError
 from labstore.demo.scenes import SCENES, Scene, Unproven
-from labstore.demo.stage import Stage
+from labstore.demo.stage import NoGround, Stage
 from labstore.ports.host import CommandFailed
 
 STEP = 4.0
@@ -50,6 +50,8 @@ def main(once: bool) -> None:
             _summary(console, played)
             if not once and played[0].proved:
                 _live(console, stage)
+    except NoGround as error:
+        raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         console.print("\nended; nothing is left behind")
         sys.exit(0)

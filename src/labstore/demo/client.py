@@ -16,6 +16,8 @@ from labstore.demo.relay import Relays
 
 DEADLINE = 5.0
 MODE = 0o660
+STEP = 1 << 17
+"""Bytes in one call to the server; libnfs 4.0.0 cannot encode much more, whatever the server takes."""
 
 
 class NfsError(Exception):
@@ -146,16 +148,24 @@ class OpenFile:
         self._mount, self._path, self._handle = mount, path, handle
 
     def read(self, limit: int = 1 << 20, offset: int = 0) -> bytes:
-        buffer = ctypes.create_string_buffer(limit)
-        taken = self._mount._call("nfs_pread", self._handle, f"read {self._path}", offset, limit, buffer)
-        return buffer.raw[:taken]
+        """At most `limit` bytes from `offset` on; fewer only at the end of the file."""
+        taken = bytearray()
+        buffer = ctypes.create_string_buffer(STEP)
+        while len(taken) < limit:
+            size = min(STEP, limit - len(taken))
+            doing = f"read {self._path}"
+            got = self._mount._call("nfs_pread", self._handle, doing, offset + len(taken), size, buffer)
+            taken += buffer.raw[:got]
+            if got < size:
+                break
+        return bytes(taken)
 
     def write(self, content: bytes, offset: int = 0) -> None:
         written = 0
         while written < len(content):
-            rest = content[written:]
+            part = content[written : written + STEP]
             doing = f"write {self._path}"
-            written += self._mount._call("nfs_pwrite", self._handle, doing, offset + written, len(rest), rest)
+            written += self._mount._call("nfs_pwrite", self._handle, doing, offset + written, len(part), part)
 
     def truncate(self, size: int = 0) -> None:
         self._mount._call("nfs_ftruncate", self._handle, f"truncate {self._path}", size)

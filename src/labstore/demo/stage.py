@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -18,10 +19,34 @@ from labstore.demo.client import Instance
 from labstore.demo.relay import Relays
 from labstore.demo.server import PrivateGanesha, free_port
 from labstore.demo.small_cloud import SmallCloud
+from labstore.formats.mountinfo import parse
 from labstore.ports.host import Command
 from labstore.system.run import LocalHost
 
 PREFIX = "labstore-demo-"
+CANDIDATES = ("/var/tmp", "/tmp", "/root", "/srv")  # noqa: S108 - a directory of our own is made in it
+SERVABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
+"""File systems whose files NFS-Ganesha can open by handle; tmpfs (often /tmp) and overlay are none of them (tried)."""
+
+
+class NoGround(Exception):
+    """There is no directory on which the demonstration's server could serve."""
+
+
+def ground() -> Path:
+    """Where the demonstration's directory is made: LABSTORE_DEMO_DIR, or the first fit candidate. Raises NoGround."""
+    mounts = parse(Path("/proc/self/mountinfo").read_text())
+    chosen = os.environ.get("LABSTORE_DEMO_DIR")
+    for candidate in (chosen,) if chosen else CANDIDATES:
+        path = Path(candidate).resolve()
+        below = [mount for mount in mounts if path.is_relative_to(mount.point)]
+        filesystem = max(below, key=lambda mount: len(mount.point)).filesystem
+        if path.is_dir() and filesystem in SERVABLE:
+            return path
+    raise NoGround(
+        f"none of {', '.join(CANDIDATES)} lies on a file system that NFS-Ganesha can serve "
+        f"({', '.join(sorted(SERVABLE))}); name a directory that does with LABSTORE_DEMO_DIR"
+    )
 
 
 class Stage:
@@ -44,7 +69,7 @@ class Stage:
         self._ends.close()
 
     def _set(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=ground()))
         self._ends.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.cloud = SmallCloud(self.directory)
         exports = self.cloud.state / "exports" / "demo" / "ganesha" / "current" / "exports.conf"
