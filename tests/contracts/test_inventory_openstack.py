@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from labstore.sources.openstack import OpenStackInventory
+from labstore.sources.openstack.manners import Manners
 from labstore.system.clock import SystemClock
 from tests.contracts.inventory import InventoryContract, InventoryTwin
 from tests.support.fake_cloud import FakeCloud, World, serving
@@ -16,7 +17,9 @@ from tests.support.fake_cloud import FakeCloud, World, serving
 class CloudTwin:
     def __init__(self, cloud: FakeCloud, directory: Path) -> None:
         self._cloud, self._world = cloud, cloud.world
-        self.inventory = OpenStackInventory(cloud.settings(directory), SystemClock(), pause=lambda _seconds: None)
+        self.inventory = OpenStackInventory(
+            cloud.settings(directory), SystemClock(), Manners(pause=lambda _seconds: None)
+        )
 
     def enrol(self, project: str) -> str:
         return self._world.enrol(project).id

@@ -40,8 +40,8 @@ def ground() -> Path:
     for candidate in (chosen,) if chosen else CANDIDATES:
         path = Path(candidate).resolve()
         below = [mount for mount in mounts if path.is_relative_to(mount.point)]
-        filesystem = max(below, key=lambda mount: len(mount.point)).filesystem
-        if path.is_dir() and filesystem in SERVABLE:
+        under = max(below, key=lambda mount: len(mount.point), default=None)
+        if path.is_dir() and under is not None and under.filesystem in SERVABLE:
             return path
     raise NoGround(
         f"none of {', '.join(CANDIDATES)} lies on a file system that NFS-Ganesha can serve "

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from openstack.config.cloud_region import CloudRegion
 from labstore.model.site import OpenStackSettings
 from labstore.ports.clock import Clock
 from labstore.sources.openstack.exchange import Answered, BoundedAdapter, Exchange, Meter, translated
+from labstore.sources.openstack.manners import Manners
 from labstore.sources.openstack.trouble import Refused, Trouble
 
-FRESH = 10.0
-"""Seconds for which a token that was just issued is not replaced: a 401 with it is an answer, not an accident."""
 PROJECT_TOKEN_LIFE = 600.0
 """Seconds for which the token of one project is used again; every cloud's tokens live longer."""
 
@@ -52,10 +50,10 @@ class Login:
 class Cloud:
     """One entry of clouds.yaml. Safe to use from several threads; nothing is asked before it is needed."""
 
-    def __init__(self, settings: OpenStackSettings, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(self, settings: OpenStackSettings, clock: Clock, manners: Manners) -> None:
+        self._settings, self._clock, self._manners = settings, clock, manners
         self.meter = Meter()
-        self._exchange = Exchange(clock, settings.call_deadline, pause)
+        self._exchange = Exchange(clock, settings.call_deadline, manners.pause)
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._interface: Any = "public"
@@ -161,7 +159,7 @@ class Cloud:
         with self._lock:
             current = self._login
             if current is not None and current.token == stale:
-                if self._clock.monotonic() - current.at < FRESH:
+                if self._clock.monotonic() - current.at < self._manners.fresh_token:
                     return None
                 self._opened().invalidate()
             return self._logged_in()
@@ -198,6 +196,7 @@ class Cloud:
             return self._session
 
     def _endpoint(self, *, version: str, **where: Any) -> str:
+        self.login()
         session = self._opened()
         with translated():
             url = session.get_endpoint(session.auth, min_version=version, max_version=f"{version}.latest", **where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,7 +114,7 @@ def _seconds(timeout: Any) -> tuple[float, float]:
 class Exchange:
     """Asks and judges. `call_deadline` bounds one request, in seconds; what is asked may bound it further."""
 
-    def __init__(self, clock: Clock, call_deadline: float, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, clock: Clock, call_deadline: float, pause: Callable[[float], None]) -> None:
         self._clock, self._call_deadline, self._pause = clock, call_deadline, pause
 
     def get(self, session: Session, url: str, token: str, until: float, version: str | None = None) -> Answered:

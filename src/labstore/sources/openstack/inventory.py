@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
@@ -16,13 +15,12 @@ from labstore.reports.report import Report
 from labstore.reports.sources import SourceFailed
 from labstore.sources.openstack.background import Job
 from labstore.sources.openstack.cloud import Cloud, Login, ScopeUnfit
+from labstore.sources.openstack.manners import Manners
 from labstore.sources.openstack.projects import ProjectList, all_projects
 from labstore.sources.openstack.region import Region
 from labstore.sources.openstack.reports import LoginRefused, RegionNotOffered, RegionStillAnswering, WrongScope
 from labstore.sources.openstack.trouble import Refused
 
-PATIENCE = 5.0
-"""Seconds that a region gets after another one has answered; then the others go on without it."""
 CONFIRM_LIMIT = 500
 """Instances asked for in one `confirm`; of any more the answer is UNKNOWN."""
 
@@ -42,10 +40,10 @@ class OpenStackInventory:
     by the look after it has come.
     """
 
-    def __init__(self, settings: OpenStackSettings, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(self, settings: OpenStackSettings, clock: Clock, manners: Manners | None = None) -> None:
+        self._settings, self._clock, self._manners = settings, clock, manners or Manners()
         self._source = f"cloud {settings.cloud}"
-        self._cloud = Cloud(settings, clock, pause)
+        self._cloud = Cloud(settings, clock, self._manners)
         self._regions: dict[str, Region] = {}
         self._asked: dict[str, _Asked] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
@@ -117,7 +115,7 @@ class OpenStackInventory:
 
     def _region(self, name: str) -> Region:
         if name not in self._regions:
-            self._regions[name] = Region(name, self._cloud, self._settings, self._clock)
+            self._regions[name] = Region(name, self._cloud, self._settings, self._clock, self._manners)
         return self._regions[name]
 
     def _ask_regions(self, login: Login, full: bool, until: float) -> dict[str, RegionView]:
@@ -149,7 +147,7 @@ class OpenStackInventory:
             except Empty:
                 return
             if impatient:
-                until = min(until, self._clock.monotonic() + PATIENCE)
+                until = min(until, self._clock.monotonic() + self._manners.patience)
 
     def _take_ended(self) -> None:
         while not self._ended.empty():

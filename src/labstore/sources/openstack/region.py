@@ -17,6 +17,7 @@ from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.report import Report
 from labstore.reports.sources import SourceFailed
 from labstore.sources.openstack.cloud import Cloud
+from labstore.sources.openstack.manners import Manners
 from labstore.sources.openstack.projects import ProjectList
 from labstore.sources.openstack.reports import OnlyOwnProjects, ServersVanished, ServerUnreadable
 from labstore.sources.openstack.server_clock import ServerClock
@@ -32,10 +33,6 @@ DELETED_FOR = timedelta(days=1)
 """For how long the region's word that a server is deleted is repeated."""
 VIEW_LIFE = 3600.0
 """Seconds after which a view that could not be refreshed is listed anew: deleted records may be archived by then."""
-SLOW = 2.0
-"""A failure that took longer than this many seconds makes the region rest, so that it does not hold up the others."""
-REST = (5.0, 10.0, 20.0, 40.0, 60.0)
-"""Seconds of rest after the first, second ... such failure in a row."""
 
 _ONE_BY_ONE = frozenset({Trouble.FORBIDDEN, Trouble.BROKEN})
 """All projects at once are not to be had, one by one they may be: policy, or one broken server that spoils the list."""
@@ -44,9 +41,9 @@ _ONE_BY_ONE = frozenset({Trouble.FORBIDDEN, Trouble.BROKEN})
 class Region:
     """One job at a time calls `look`; `confirm` may be called beside it."""
 
-    def __init__(self, name: str, cloud: Cloud, settings: OpenStackSettings, clock: Clock) -> None:
+    def __init__(self, name: str, cloud: Cloud, settings: OpenStackSettings, clock: Clock, manners: Manners) -> None:
         self.name = name
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._manners = settings, clock, manners
         self._source = f"cloud {settings.cloud}, region {name}"
         self._server_clock = ServerClock(clock)
         self._servers = Servers(name, cloud, self._server_clock, settings.addresses)
@@ -82,6 +79,9 @@ class Region:
     def missing(self, report: Report) -> Missing:
         return Missing(report, self._source, self._clock.now())
 
+    def _unreadable(self, project: str, reason: str) -> Report:
+        return ServerUnreadable(project, self.name, reason)
+
     def look(self, projects: ProjectList | None, full: bool, until: float) -> None:
         """List everything (`full`, or where that must be), or ask for what changed since the last good look.
 
@@ -108,9 +108,10 @@ class Region:
     def _failed(self, refused: Refused, started: float) -> None:
         self._failure = self.missing(SourceFailed(self._source, "its servers", refused.reason))
         now = self._clock.monotonic()
-        if now - started > SLOW or refused.retry_after is not None:
-            rest = REST[min(self._slow_failures, len(REST) - 1)]
-            self._rests_until = now + max(rest, min(refused.retry_after or 0.0, REST[-1]))
+        rest = self._manners.rest
+        if now - started > self._manners.slow or refused.retry_after is not None:
+            named = min(refused.retry_after or 0.0, rest[-1])
+            self._rests_until = now + max(named, rest[min(self._slow_failures, len(rest) - 1)])
             self._slow_failures += 1
 
     # --- listing ----------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ class Region:
     def _listed(self, projects: ProjectList | None, until: float) -> RegionView:
         harvest = self._everything(projects, until)
         for project, reason in harvest.found.unreadable.items():
-            harvest.doubts[project] = ServerUnreadable(project, self.name, reason)
+            harvest.doubts[project] = self._unreadable(project, reason)
         self._note_deleted(harvest)
         self._settle(harvest, until)
         self._remember(harvest)
@@ -131,8 +132,8 @@ class Region:
             if refused.trouble not in _ONE_BY_ONE or projects is None:
                 raise
             log.info("asking project by project", region=self.name, reason=refused.reason)
+            harvest = self._one_by_one(projects, until, None)
             self._together = refused.trouble is not Trouble.FORBIDDEN
-            return self._one_by_one(projects, until, None)
         return harvest
 
     def _one_by_one(self, projects: ProjectList, until: float, since: str | None) -> Harvest:
@@ -236,10 +237,11 @@ class Region:
             after = self._with(before, servers)
             if after is not before:
                 answers[project] = after
-        for project, report in changed.doubts.items():
-            answers[project] = self.missing(report)
-        for project, reason in changed.found.unreadable.items():
-            answers[project] = self.missing(ServerUnreadable(project, self.name, reason))
+        doubts = {project: self._unreadable(project, why) for project, why in changed.found.unreadable.items()}
+        for project, report in {**changed.doubts, **doubts}.items():
+            known = view.of(project)
+            if not isinstance(known, Missing) or known.report != report:
+                answers[project] = self.missing(report)
         if not answers and len(self._deleted) == gone:
             return view
         return replace(view, instances={**view.instances, **answers}, deleted=dict(self._deleted))

@@ -102,7 +102,7 @@ class ServersVanished(Report):
     code = "openstack-servers-vanished"
 
     def message(self) -> str:
-        what = f"{self.count} servers, such as {self.example}" if self.count > 1 else f"server {self.example}"
+        what = f"{self.count} servers ({self.example}, ...)" if self.count > 1 else f"server {self.example}"
         return f"{what} of project {self.project} left the list of region {self.region}; nothing says deleted"
 
     def remedy(self) -> str:

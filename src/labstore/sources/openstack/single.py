@@ -12,10 +12,13 @@ from labstore.reports.report import Report
 from labstore.reports.sources import SourceFailed
 from labstore.sources.openstack.background import side_by_side
 from labstore.sources.openstack.servers import Found, Servers
-from labstore.sources.openstack.trouble import Refused
+from labstore.sources.openstack.trouble import Refused, Trouble
 
 HOPELESS = 5
-"""Where so many projects were asked and none answered, the others are not asked: the cause is not theirs."""
+"""Where so many projects were asked and none answered, the others are not asked."""
+
+_OWN = frozenset({Trouble.UNAUTHORIZED, Trouble.FORBIDDEN, Trouble.NOT_FOUND, Trouble.UNREADABLE})
+"""Troubles that one project can have alone."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +75,47 @@ class Harvest:
 def project_by_project(
     source: str, projects: Mapping[str, Project], ask: Callable[[str], Found], threads: int
 ) -> Harvest:
-    """`ask` each project by its id. One project's failure is its own."""
-    harvest, lock = Harvest(), threading.Lock()
-    refusals: list[Refused] = []
+    """`ask` each project by its id. One project's failure is its own; raises Refused where not one answered."""
+    errand = _Errand(source, ask)
+    side_by_side(projects.values(), errand.go, threads)
+    if errand.refusals and not errand.answered:
+        raise errand.refusals[0]
+    return errand.harvest
 
-    def one(project: Project) -> None:
+
+class _Errand:
+    """Used by several threads."""
+
+    def __init__(self, source: str, ask: Callable[[str], Found]) -> None:
+        self._source, self._ask = source, ask
+        self._lock = threading.Lock()
+        self.harvest = Harvest()
+        self.refusals: list[Refused] = []
+        self.answered = 0
+
+    def go(self, project: Project) -> None:
         try:
-            if not harvest.found.servers and len(refusals) >= HOPELESS:
-                raise refusals[0]
-            found = ask(project.id)
+            if not project.enabled:
+                raise Refused(Trouble.UNAUTHORIZED, "the project is disabled")  # nobody can log in to it
+            if self._hopeless():
+                raise self.refusals[-1]
+            found = self._ask(project.id)
         except Refused as refused:
-            refusals.append(refused)
-            harvest.doubts[project.id] = SourceFailed(source, f"the servers of project {project.name}", refused.reason)
+            self._note(project, refused)
             return
-        with lock:
-            harvest.found.servers.update(found.servers)
-            harvest.found.unreadable.update(found.unreadable)
+        with self._lock:
+            self.answered += 1
+            self.harvest.found.servers.update(found.servers)
+            self.harvest.found.unreadable.update(found.unreadable)
 
-    for project in projects.values():
-        if not project.enabled:
-            # nobody can log in to it, so nobody can ask
-            what = f"the servers of project {project.name}"
-            harvest.doubts[project.id] = SourceFailed(source, what, "the project is disabled")
-    side_by_side([project for project in projects.values() if project.enabled], one, threads)
-    return harvest
+    def _note(self, project: Project, refused: Refused) -> None:
+        report = SourceFailed(self._source, f"the servers of project {project.name}", refused.reason)
+        with self._lock:
+            self.harvest.doubts[project.id] = report
+            if project.enabled:
+                self.refusals.append(refused)
+
+    def _hopeless(self) -> bool:
+        """Whether the cause is not the projects': a project that is closed to us says nothing about the others."""
+        common = [refused for refused in list(self.refusals) if refused.trouble not in _OWN]
+        return not self.answered and len(common) >= HOPELESS
