@@ -16,8 +16,10 @@ from labstore.demo.relay import Relays
 
 DEADLINE = 5.0
 MODE = 0o660
-STEP = 1 << 17
-"""Bytes in one call to the server; libnfs 4.0.0 cannot encode much more, whatever the server takes."""
+READ_STEP = 1 << 17
+WRITE_STEP = 2048
+"""Bytes in one call to the server: libnfs 4.0.0 cannot encode an NFSv4 write of 4,000 bytes, whatever the server takes
+("Failed to encode COMPOUND4args")."""
 
 
 class NfsError(Exception):
@@ -150,9 +152,9 @@ class OpenFile:
     def read(self, limit: int = 1 << 20, offset: int = 0) -> bytes:
         """At most `limit` bytes from `offset` on; fewer only at the end of the file."""
         taken = bytearray()
-        buffer = ctypes.create_string_buffer(STEP)
+        buffer = ctypes.create_string_buffer(READ_STEP)
         while len(taken) < limit:
-            size = min(STEP, limit - len(taken))
+            size = min(READ_STEP, limit - len(taken))
             doing = f"read {self._path}"
             got = self._mount._call("nfs_pread", self._handle, doing, offset + len(taken), size, buffer)
             taken += buffer.raw[:got]
@@ -163,7 +165,7 @@ class OpenFile:
     def write(self, content: bytes, offset: int = 0) -> None:
         written = 0
         while written < len(content):
-            part = content[written : written + STEP]
+            part = content[written : written + WRITE_STEP]
             doing = f"write {self._path}"
             written += self._mount._call("nfs_pwrite", self._handle, doing, offset + written, len(part), part)
 
