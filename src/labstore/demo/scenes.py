@@ -57,9 +57,14 @@ def reading(stage: Stage, name: str) -> Iterator[Callable[[], bool]]:
 def serves(stage: Stage) -> str:
     daemon = stage.start_daemon()
     server = stage.server.start()
-    until(lambda: stage.record().get("state") == "converged", PATIENCE, "the daemon finds the server in step")
+    until(lambda: _in_step(stage), PATIENCE, "the daemon finds the server in step")
     listed = len(json.loads(stage.labstore("exports", "show", "--json"))["exports"])
     return f"the daemon's first cycle after {daemon:.1f} s, NFS-Ganesha up in {server:.1f} s, {listed} shares served"
+
+
+def _in_step(stage: Stage) -> bool:
+    record = stage.record()
+    return record.get("state") == "converged" and bool(record["facts"].get("running"))
 
 
 def reads_and_writes(stage: Stage) -> str:
