@@ -484,6 +484,56 @@ def test_killed_for_real_at_random_moments_it_converges_every_time(lab: GaneshaL
         assert left - {CHANGE} <= {f"generation-{found.generation}"}
 
 
+# --- rights ---------------------------------------------------------------------------------------------------------
+
+_AS_ON_A_SYSTEM = """<policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_sender="*"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <include>/etc/dbus-1/system.d/nfs-ganesha-dbus.conf</include>
+  <include>{ours}</include>"""
+_UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from jeepney import DBusAddress
+from labstore.system.clock import SystemClock
+from labstore.system.dbus import Bus, CallFailed
+from labstore.system.ganesha import NAME, Ganesha, GaneshaFailed
+bus = Path(sys.argv[1])
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+with Ganesha(SystemClock(), bus).connect() as session:
+    print(len(session.listed()), session.in_grace())
+try:
+    Bus(bus, 5.0).call(DBusAddress("/org/ganesha/nfsd/admin", bus_name=NAME, interface=f"{NAME}.admin"), "shutdown")
+    print("shut down")
+except CallFailed as failed:
+    print(failed.name.rpartition(".")[2])
+"""
+
+
+def test_with_the_shipped_bus_policy_a_daemon_without_root_may_do_what_it_must_and_no_more(tmp_path: Path) -> None:
+    need_ganesha()
+    shipped = (Path(__file__).parents[2] / "packaging" / "dbus" / "labstore-ganesha.conf").read_text()
+    ours = tmp_path / "policy.conf"
+    ours.write_text(shipped.replace('user="labstore"', 'user="nobody"'))
+    with running_ganesha(tmp_path, policy=_AS_ON_A_SYSTEM.format(ours=ours)) as lab:
+        lab.server.apply(ExportTable((share(lab, "tools", ONE),)), 1)
+        for directory in lab.ganesha.bus.parents:
+            if directory.stat().st_uid == 0 and directory != Path("/") and not directory.stat().st_mode & 0o001:
+                directory.chmod(0o711)
+        lab.ganesha.bus.chmod(0o777)
+        argv = [sys.executable, "-c", _UNPRIVILEGED, str(lab.ganesha.bus)]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20)
+        assert (done.stdout.split("\n"), done.stderr) == (["2 False", "AccessDenied", ""], "")
+
+
 # --- size ------------------------------------------------------------------------------------------------------------
 
 

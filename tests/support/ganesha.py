@@ -14,7 +14,7 @@ import pytest
 from labstore.demo.client import Instance
 from labstore.demo.libnfs import LibraryMissing, library
 from labstore.demo.relay import Relays
-from labstore.demo.server import PrivateGanesha
+from labstore.demo.server import ROOT_ALONE, PrivateGanesha
 from labstore.exports.backends.ganesha import EXPORTS, NfsGanesha
 from labstore.model.exports import ExportTable
 from labstore.model.names import ExportPath
@@ -69,11 +69,11 @@ class GaneshaLab:
 
 
 @contextlib.contextmanager
-def running_ganesha(directory: Path, rest: str = "", grace: int = 0) -> Iterator[GaneshaLab]:
+def running_ganesha(directory: Path, rest: str = "", grace: int = 0, policy: str = ROOT_ALONE) -> Iterator[GaneshaLab]:
     """Start one below `directory`, end it at the end of the block. Its log stays; what matters of it is printed, which
     pytest shows for a test that failed."""
     store = directory / "store"
-    ganesha = PrivateGanesha(directory / "g", store / "current" / EXPORTS, rest=rest, grace=grace)
+    ganesha = PrivateGanesha(directory / "g", store / "current" / EXPORTS, rest=rest, grace=grace, policy=policy)
     lab = GaneshaLab(directory / "srv", store, ganesha, Relays(ganesha.port))
     lab.server.prepare()
     try:

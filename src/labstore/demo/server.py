@@ -26,14 +26,15 @@ _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuratio
   <type>system</type>
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="root"/>
-    <allow own="{name}"/>
-    <allow send_destination="*"/>
-    <allow receive_sender="*"/>
-  </policy>
+  {policy}
 </busconfig>
 """
+ROOT_ALONE = f"""<policy context="default">
+    <allow user="root"/>
+    <allow own="{NAME}"/>
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+  </policy>"""
 _CONFIG = """NFS_CORE_PARAM {{
     NFS_Port = {port};
     Bind_addr = {address};
@@ -46,7 +47,6 @@ _CONFIG = """NFS_CORE_PARAM {{
 NFSV4 {{
     Graceless = {graceless};
     Grace_Period = {grace};
-    Lease_Lifetime = {lease};
     RecoveryBackend = fs;
     RecoveryRoot = "{directory}/recovery";
     UseGetpwnam = true;
@@ -63,18 +63,24 @@ class PrivateGanesha:
 
     `directory` is its own and must have a short path (the bus's socket is in it). `grace` in seconds, 0 for none: after
     a restart clients that held locks can reclaim them for so long, and everybody else waits. `rest` is added to the
-    configuration.
+    configuration. `policy` is the bus's: who may say what to whom.
     """
 
     def __init__(
-        self, directory: Path, exports: Path, port: int | None = None, grace: int = 0, rest: str = "", lease: int = 60
+        self,
+        directory: Path,
+        exports: Path,
+        port: int | None = None,
+        grace: int = 0,
+        rest: str = "",
+        policy: str = ROOT_ALONE,
     ) -> None:
         self.directory, self.exports = directory, exports
         self.bus = directory / "bus"
         if len(str(self.bus)) > LONGEST_SOCKET:
             raise ValueError(f"{self.bus} is too long for a socket")
         self.port = port or free_port()
-        self.grace, self.rest, self.lease = grace, rest, lease
+        self.grace, self.rest, self.policy = grace, rest, policy
         self._bus: Child | None = None
         self._server: Child | None = None
 
@@ -100,7 +106,7 @@ class PrivateGanesha:
         (self.directory / "recovery").mkdir(parents=True, exist_ok=True)
         self.bus.unlink(missing_ok=True)
         config = self.directory / "bus.conf"
-        config.write_text(_BUS.format(socket=self.bus, name=NAME))
+        config.write_text(_BUS.format(socket=self.bus, policy=self.policy))
         argv = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"]
         self._bus = Child(argv, self.directory / "bus.log")
         self._bus.wait_until(self._bus_answers, 10.0)
@@ -115,7 +121,6 @@ class PrivateGanesha:
                 address="127.0.0.1",
                 graceless="false" if self.grace else "true",
                 grace=self.grace or 10,
-                lease=self.lease,
                 directory=self.directory,
                 exports=self.exports,
                 rest=self.rest + "\n" if self.rest else "",
