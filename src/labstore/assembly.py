@@ -24,7 +24,6 @@ from labstore.system import locks
 from labstore.system.clock import SystemClock
 from labstore.system.exportfs import RootExportfs, SudoExportfs
 from labstore.system.identity import node_name
-from labstore.system.node import LocalNode
 from labstore.system.run import LocalHost
 
 RETRY = 15.0
@@ -222,6 +221,8 @@ class ExportsRoom:
             self._made = None
 
     def _make(self, site: Site, cluster: Cluster) -> ExportCycle:
+        from labstore.system.node import LocalNode  # noqa: PLC0415 - netlink, only where a cycle runs
+
         observer = Observer(
             cluster=cluster,
             inventory=self.wrap(inventory_of(site.inventory, self.clock)),

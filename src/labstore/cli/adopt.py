@@ -13,7 +13,7 @@ import click
 
 from labstore.assembly import ExportsRoom, exports_lock, exports_state
 from labstore.cli.exit import Exit, Stop
-from labstore.cli.exports_screens import folded, plural
+from labstore.cli.exports_screens import folded
 from labstore.cli.options import Chosen, json_option, site_options
 from labstore.cli.output import emit, heading, line
 from labstore.exports.adoption import SUFFIX, Adoption, adoption
@@ -24,6 +24,7 @@ from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.system.files import read_limited, sync_directory, write_atomic
 from labstore.telemetry.exports import export_words
+from labstore.telemetry.words import plural
 
 PATIENCE = 30.0
 

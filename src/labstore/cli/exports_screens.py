@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from labstore.cli.output import WIDTH, Column, line, reports, safe, table, when
+from labstore.cli.output import WIDTH, Column, line, reports, table, when
 from labstore.exports.adoption import option_change
 from labstore.exports.cycle import Proposal
 from labstore.telemetry.exports import Shown
-from labstore.telemetry.status import ago
+from labstore.telemetry.words import ago, plural, safe
 
 Words = Mapping[str, Any]
 _MOST = 40
@@ -28,10 +28,6 @@ def folded(text: str, indent: int) -> None:
     """One paragraph, indented, within 80 columns."""
     for part in wrap(safe(text), WIDTH - indent, break_on_hyphens=False) or [""]:
         click.echo(" " * indent + part)
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 # --- show ------------------------------------------------------------------------------------------------------------

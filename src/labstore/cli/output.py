@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+from labstore.telemetry.words import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,13 +24,6 @@ WIDTH = 80
 WIDEST = 140
 PATIENCE = 2.0
 """Seconds after which something that is still going on is shown."""
-
-
-class Worded(Protocol):
-    """A report, or one read back from a record."""
-
-    @property
-    def severity(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,6 @@ def console(file: IO[str] | None = None) -> Console:
     made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
     made.width = min(made.width, WIDEST) if stream.isatty() else WIDTH
     return made
-
-
-def safe(text: object) -> str:
-    """Text from elsewhere, made harmless: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str = "") -> None:

@@ -11,14 +11,15 @@ import click
 
 from labstore.cli.exit import Exit
 from labstore.cli.options import Chosen, Told, json_option, site_options
-from labstore.cli.output import emit, line, reports, safe, when
+from labstore.cli.output import emit, line, reports, when
 from labstore.model.site import Site
 from labstore.reconcile.record import State
 from labstore.reports.in_file import BadFile
 from labstore.reports.report import Report
 from labstore.system.identity import node_name
 from labstore.telemetry.records import Kept, read_all
-from labstore.telemetry.status import Health, Limits, RoomStatus, ago, alive_of, judged, listing_age, look, worst
+from labstore.telemetry.status import Health, Limits, RoomStatus, alive_of, judged, listing_age, look, worst
+from labstore.telemetry.words import ago, safe
 
 RUN_DIR = Path("/run/labstore")
 _COLOUR = {Health.OK: "green", Health.WARNING: "yellow", Health.CRITICAL: "red", Health.UNKNOWN: "magenta"}

@@ -299,7 +299,7 @@ class ExportDaemon:
             if not self._active:
                 self._serve_first(cycle)
             cycle.number = max(cycle.number, self._kept.number if self._kept else 0)
-            record = cycle.run(NAME, self._full, self.overrides)
+            record = cycle.run("the inventory changed", self._full, self.overrides)
             self._active = record.state is not State.STANDBY
             self._prune(cycle)
         return record

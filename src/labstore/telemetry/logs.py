@@ -17,6 +17,7 @@ import structlog
 
 from labstore.reconcile.record import Record, State
 from labstore.reports.report import Report, Severity
+from labstore.telemetry.words import safe
 
 MASK = "***"
 _SECRET_KEY = re.compile(r"pass(?:word|wd)?$|secret|token|credential|authorization", re.IGNORECASE)
@@ -104,18 +105,13 @@ def _as_json(_logger: object, _method: str, event: Event) -> str:
 def _words(event: Event) -> str:
     said, trace = str(event.pop("event")), event.pop("exception", None)
     pairs = " ".join(f"{key}={_value(value)}" for key, value in event.items())
-    first = _one_line(said) + (f"  {pairs}" if pairs else "")
-    return first + ("\n" + "\n".join(_one_line(line) for line in str(trace).splitlines()) if trace else "")
+    first = safe(said) + (f"  {pairs}" if pairs else "")
+    return first + ("\n" + "\n".join(safe(line) for line in str(trace).splitlines()) if trace else "")
 
 
 def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if _PLAIN.fullmatch(text) else json.dumps(text) if isinstance(value, str) else text
-
-
-def _one_line(text: str) -> str:
-    """Hostile text can forge no second line and move no cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _FromLibraries(logging.Handler):

@@ -13,6 +13,7 @@ from labstore.reconcile.record import State
 from labstore.reports.report import Severity
 from labstore.system.locks import is_held
 from labstore.telemetry.records import Kept, Said, read_all
+from labstore.telemetry.words import ago, plural
 
 
 class Health(IntEnum):
@@ -141,21 +142,6 @@ def listing_age(kept: Kept, now: datetime) -> float | None:
     return (now - datetime.fromisoformat(str(when))).total_seconds() if when else None
 
 
-def ago(seconds: float) -> str:
-    """A length of time for people: `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    whole = max(0, round(seconds))
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
-
-
 def _headline(kept: Kept, silent: str | None) -> str:
     if silent:
         return silent
@@ -165,7 +151,7 @@ def _headline(kept: Kept, silent: str | None) -> str:
     facts = kept.facts
     if kept.state is State.STANDBY:
         return "standby: another node serves"
-    served = f"{_count(facts, 'served_exports', 'export')}, {_count(facts, 'served_clients', 'client')}"
+    served = ", ".join(plural(int(facts.get(f"served_{word}s") or 0), word) for word in ("export", "client"))
     return {
         State.CONVERGED: f"converged: {served}",
         State.HOLDING: f"holding: {served} as they were; {_holding(facts)}",
@@ -179,8 +165,3 @@ def _holding(facts: Mapping[str, Any]) -> str:
     parts = [f"{missing} answers missing"] if missing else []
     parts += [f"{held} clients in doubt"] if held else []
     return ", ".join(parts) or "something is in doubt"
-
-
-def _count(facts: Mapping[str, Any], key: str, word: str) -> str:
-    number = int(facts.get(key) or 0)
-    return f"{number} {word}" + ("" if number == 1 else "s")
