@@ -101,7 +101,7 @@ class History:
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         if read_only:
-            self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, isolation_level=None)
+            self._db = _reading(path)
         else:
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -331,6 +331,20 @@ class History:
                 if before.get(key) != g
             ),
         )
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing. Where no writer has the file open SQLite would first make its index of the
+    journal, which a reader without the right to write cannot: without a journal there is nothing to index."""
+    reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, isolation_level=None)
+    try:
+        reading.execute("SELECT 1 FROM generation LIMIT 1")
+    except sqlite3.OperationalError:
+        if path.with_name(path.name + "-wal").exists() or not path.exists():
+            raise
+        reading.close()
+        reading = sqlite3.connect(f"file:{path}?immutable=1", uri=True, timeout=10, isolation_level=None)
+    return reading
 
 
 def _generation(row: sqlite3.Row) -> Generation:
