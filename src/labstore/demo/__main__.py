@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import click
 import structlog
 from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from labstore.demo.child import ChildFailed
 from labstore.demo.client import NfsError
@@ -44,6 +47,8 @@ def main(once: bool) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if os.geteuid() != 0:
         raise click.ClickException("NFS-Ganesha needs root to open files by handle; run it as root")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Stage() as stage:
             played = _play_all(console, stage)
@@ -78,7 +83,7 @@ def _play(console: Console, stage: Stage, number: int, scene: Scene) -> Played:
     played = Played(scene, time.monotonic() - started, said, proved)
     mark = "[green]proved[/]" if proved else "[red]FAILED[/]"
     console.print(f"{number:2}. {scene.title}: {mark} [dim]({played.seconds:.1f} s)[/]")
-    console.print(f"      {said}", markup=False)
+    console.print(Padding(Text(said, style="" if proved else "red"), (0, 0, 0, 4)))
     return played
 
 
