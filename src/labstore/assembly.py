@@ -6,11 +6,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labstore.config.load import DEFAULT, load
-from labstore.exports.backends.knfsd import Exportfs, Knfsd, KnfsdPaths
+from labstore.exports.backends.knfsd import Knfsd, KnfsdPaths
 from labstore.exports.cycle import ExportCycle
 from labstore.exports.history import History
 from labstore.exports.observe import Observer
@@ -18,6 +18,7 @@ from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySe
 from labstore.ports.clock import Clock
 from labstore.ports.export_server import ExportServer
 from labstore.ports.inventory import Inventory
+from labstore.ports.node import Node
 from labstore.reports.in_file import BadFile, Origin
 from labstore.reports.report import Report
 from labstore.system import locks
@@ -181,6 +182,62 @@ def exports_lock(
 # --- exports ---------------------------------------------------------------------------------------------------------
 
 
+def inventory_of(settings: InventorySettings, clock: Clock) -> Inventory:
+    """The source of projects and instances."""
+    if settings.source is InventoryKind.FILE:
+        from labstore.sources.static import FileInventory  # noqa: PLC0415 - heavy, and not for every site
+
+        assert settings.file is not None, "the site file's check lets no file source without a file through"
+        return FileInventory(settings.file, clock)
+    from labstore.sources.openstack import OpenStackInventory  # noqa: PLC0415 - heavy, and not for every site
+
+    return OpenStackInventory(settings.openstack, clock)
+
+
+def local_node(clock: Clock) -> Node:
+    from labstore.system.node import LocalNode  # noqa: PLC0415 - netlink is heavy, and only cycles ask it
+
+    return LocalNode(clock)
+
+
+def server_of(site: Site, cluster: Cluster, clock: Clock) -> ExportServer:
+    """The NFS server of a cluster on this node."""
+    state = exports_state(site, cluster.name)
+    if cluster.backend is BackendKind.GANESHA:
+        from labstore.exports.backends.ganesha import NfsGanesha  # noqa: PLC0415 - heavy, and not for every site
+        from labstore.system.ganesha import Ganesha  # noqa: PLC0415 - heavy, and not for every site
+
+        return NfsGanesha(state / "ganesha", Ganesha(clock, _socket(cluster.ganesha.bus)), clock)
+    return knfsd_of(site, cluster, clock)
+
+
+def _socket(bus: str) -> Path:
+    """Where a D-Bus address (`unix:path=...`, `unix:abstract=...`) is connected to."""
+    return Path(bus.removeprefix("unix:path=").replace("unix:abstract=", "\0"))
+
+
+def knfsd_of(site: Site, cluster: Cluster, clock: Clock) -> Knfsd:
+    """The kernel's server, whose exportfs runs as root: with our own rights, or through the sudo rule."""
+    host = LocalHost()
+    runner = RootExportfs(host) if os.geteuid() == 0 else SudoExportfs(host)
+    store = exports_state(site, cluster.name) / "knfsd"
+    return Knfsd(store, runner, clock, KnfsdPaths(exports_dir=cluster.exports_dir))
+
+
+def server_name(cluster: Cluster) -> str:
+    return {BackendKind.KNFSD: "the kernel's NFS server", BackendKind.GANESHA: "NFS-Ganesha"}[cluster.backend]
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What makes the parts of a site concrete: the real things, unless somebody hands in others."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    inventory: Callable[[InventorySettings, Clock], Inventory] = inventory_of
+    server: Callable[[Site, Cluster, Clock], ExportServer] = server_of
+    node: Callable[[Clock], Node] = local_node
+
+
 @dataclass
 class ExportsRoom:
     """One cluster's exports on this node, put together from the site, and anew when the site changes a part of it.
@@ -194,13 +251,15 @@ class ExportsRoom:
     who: str
     wrap: Callable[[Inventory], Inventory] = lambda inventory: inventory
     dry: bool = False
-    clock: Clock = field(default_factory=SystemClock)
-    exportfs: Exportfs | None = None
-    paths: KnfsdPaths = field(default_factory=KnfsdPaths)
+    hands: Hands = field(default_factory=Hands)
     _made: tuple[tuple[object, ...], ExportCycle] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.source.fits = self._still_there
+
+    @property
+    def clock(self) -> Clock:
+        return self.hands.clock
 
     def cycle(self) -> ExportCycle:
         """The reconciler as the site wants it now; the same object as long as that is the same."""
@@ -221,13 +280,11 @@ class ExportsRoom:
             self._made = None
 
     def _make(self, site: Site, cluster: Cluster) -> ExportCycle:
-        from labstore.system.node import LocalNode  # noqa: PLC0415 - netlink, only where a cycle runs
-
         observer = Observer(
             cluster=cluster,
-            inventory=self.wrap(inventory_of(site.inventory, self.clock)),
-            server=server_of(site, cluster, self.clock, self.exportfs, self.paths),
-            node=LocalNode(self.clock),
+            inventory=self.wrap(self.hands.inventory(site.inventory, self.clock)),
+            server=self.hands.server(site, cluster, self.clock),
+            node=self.hands.node(self.clock),
             history=self._history(site, cluster),
             clock=self.clock,
         )
@@ -249,51 +306,3 @@ class ExportsRoom:
 def exports_cycle(source: SiteSource, cluster: str, who: str) -> ExportCycle:
     """The reconciler of one cluster's exports on this node, for one run. Raises as ExportsRoom does."""
     return ExportsRoom(source, cluster, who).cycle()
-
-
-def inventory_of(settings: InventorySettings, clock: Clock) -> Inventory:
-    """The source of projects and instances."""
-    if settings.source is InventoryKind.FILE:
-        from labstore.sources.static import FileInventory  # noqa: PLC0415 - heavy, and not for every site
-
-        assert settings.file is not None, "the site file's check lets no file source without a file through"
-        return FileInventory(settings.file, clock)
-    from labstore.sources.openstack import OpenStackInventory  # noqa: PLC0415 - heavy, and not for every site
-
-    return OpenStackInventory(settings.openstack, clock)
-
-
-def server_of(
-    site: Site,
-    cluster: Cluster,
-    clock: Clock,
-    exportfs: Exportfs | None = None,
-    paths: KnfsdPaths = KnfsdPaths(),  # noqa: B008 - frozen
-) -> ExportServer:
-    """The NFS server of a cluster on this node."""
-    state = exports_state(site, cluster.name)
-    if cluster.backend is BackendKind.GANESHA:
-        from labstore.exports.backends.ganesha import NfsGanesha  # noqa: PLC0415 - heavy, and not for every site
-        from labstore.system.ganesha import Ganesha  # noqa: PLC0415 - heavy, and not for every site
-
-        bus = Path(cluster.ganesha.bus.removeprefix("unix:path="))
-        return NfsGanesha(state / "ganesha", Ganesha(clock, bus), clock)
-    return knfsd_of(site, cluster, clock, exportfs, paths)
-
-
-def knfsd_of(
-    site: Site,
-    cluster: Cluster,
-    clock: Clock,
-    exportfs: Exportfs | None = None,
-    paths: KnfsdPaths = KnfsdPaths(),  # noqa: B008 - frozen
-) -> Knfsd:
-    """The kernel's server, whose exportfs runs as root: with our own rights, or through the sudo rule."""
-    host = LocalHost()
-    runner = exportfs or (RootExportfs(host) if os.geteuid() == 0 else SudoExportfs(host))
-    store = exports_state(site, cluster.name) / "knfsd"
-    return Knfsd(store, runner, clock, replace(paths, exports_dir=cluster.exports_dir))
-
-
-def server_name(cluster: Cluster) -> str:
-    return {BackendKind.KNFSD: "the kernel's NFS server", BackendKind.GANESHA: "NFS-Ganesha"}[cluster.backend]

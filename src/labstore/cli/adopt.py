@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def _look(room: ExportsRoom) -> Takeover:
     if isinstance(served, Missing):
         raise Stop.because(Exit.FAILED, [served.report])
     wanted = room.source().wanted(room.cluster)
-    now = datetime.now(UTC)
+    now = room.clock.now()
     found = adoption(server.of_others(), served.value.stored, cycle.observer.granted(), wanted, now)
     return Takeover(room, server, served.value, found)
 
@@ -100,7 +99,7 @@ def _number(server: Knfsd) -> int | None:
 def _carry_out(found: Takeover) -> Path:
     """Copy the originals, then let links of ours take their place. Returns where the copies are."""
     room, history = found.room, found.room.cycle().observer.history
-    now = datetime.now(UTC)
+    now = room.clock.now()
     kept = exports_state(room.source(), room.cluster) / "adopted" / now.strftime("%Y%m%dT%H%M%SZ")
     _copy(_directory(found), found.adoption.taken, kept)
     number = found.served.generation

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from labstore.assembly import ExportsRoom, exports_lock, server_of
+from labstore.assembly import ExportsRoom, exports_lock
 from labstore.cli import exports_screens as screens
 from labstore.cli.adopt import adopt
 from labstore.cli.exit import Exit, Stop, of_state
-from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
+from labstore.cli.options import Chosen, Told, hands, json_option, override_options, site_options
 from labstore.cli.output import emit, line, reports, waiting, when
 from labstore.exports.cycle import AsPinned, ExportCycle, Proposal
 from labstore.exports.history import GenerationState, History, Pin
@@ -26,7 +26,6 @@ from labstore.reconcile.facts import Missing
 from labstore.reconcile.record import Record, State
 from labstore.reports.exports import NotActive
 from labstore.reports.report import Override
-from labstore.system.clock import SystemClock
 from labstore.system.identity import become_owner_of, node_name, program
 from labstore.telemetry import logs, records
 from labstore.telemetry.exports import Shown, difference_words, generation_words, pin_words, plan_words
@@ -67,9 +66,9 @@ def show(project: str | None, as_json: bool, chosen: Chosen) -> None:
       labstore exports show tools
     """
     site, cluster = _look_only(chosen)
-    shown = Shown.of(
-        cluster.name, chosen.history(site, cluster.name), server_of(site, cluster, SystemClock()).observe()
-    )
+    real = hands()
+    served = real.server(site, cluster, real.clock).observe()
+    shown = Shown.of(cluster.name, chosen.history(site, cluster.name), served)
     owners = {str(export.owner) for export in shown.table.exports.values()}
     if project is not None and project not in owners:
         raise Stop(Exit.FAILED, f"error: nothing is exported for {project}", _hint(site, project))
@@ -147,7 +146,7 @@ def why(address: str, path: str | None, as_json: bool, chosen: Chosen) -> None:
     if as_json:
         emit({**words, "notes": notes})
     else:
-        screens.why(words, notes, datetime.now(UTC))
+        screens.why(words, notes, hands().clock.now())
 
 
 def _notes(site: Site, cluster: str, address: str) -> list[str]:
@@ -419,7 +418,7 @@ def rollback(
     kept = room.cycle().observer.history
     chosen_number = _generation_of(kept, number, at)
     _known(kept, chosen_number)
-    now = datetime.now(UTC)
+    now = room.clock.now()
     pin = Pin(chosen_number, now + timedelta(seconds=seconds), room.who, because or "rollback")
     asked = Asked(overrides, as_json, f"rollback to generation {chosen_number}", AsPinned(pin))
     if not do:
@@ -451,7 +450,7 @@ def _generation_of(kept: History, number: int | None, at: str | None) -> int:
         raise click.UsageError("Say which generation: its number, or --at TIME.")
     if number is not None:
         return number
-    generation = kept.at_time(moment_of(str(at), datetime.now(UTC)))
+    generation = kept.at_time(moment_of(str(at), hands().clock.now()))
     if generation is None:
         raise click.UsageError(f"No generation was in force at {at}; see labstore exports history.")
     return generation.number

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from labstore.assembly import ExportsRoom, SiteSource, cluster_here, from_site_file, history_file
+from labstore.assembly import ExportsRoom, Hands, SiteSource, cluster_here, from_site_file, history_file
 from labstore.cli.exit import Exit, Stop
 from labstore.config.load import DEFAULT
 from labstore.exports.history import History
@@ -53,12 +53,18 @@ class Chosen:
         source = self.source()
         cluster = self.here(source())
         become_owner_of(source().state_dir)
-        return ExportsRoom(source, cluster.name, asked_by)
+        return ExportsRoom(source, cluster.name, asked_by, hands=hands())
 
     def history(self, site: Site, cluster: str) -> History | None:
         """The generations, to be read; None where there are none yet. Raises sqlite3.Error."""
         path = history_file(site, cluster)
         return History(path, read_only=True) if path.exists() else None
+
+
+def hands() -> Hands:
+    """What makes a site concrete for the command that runs: the real things, or what it was called with."""
+    context = click.get_current_context(silent=True)
+    return (context.find_object(Hands) if context else None) or Hands()
 
 
 def site_options(command: F) -> F:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from labstore.cli.exit import Exit
-from labstore.cli.options import Chosen, Told, json_option, site_options
+from labstore.cli.options import Chosen, Told, hands, json_option, site_options
 from labstore.cli.output import emit, line, reports, when
 from labstore.model.site import Site
 from labstore.reconcile.record import State
@@ -42,7 +42,8 @@ def status(as_json: bool, chosen: Chosen) -> None:
       labstore status
     """
     run_dir, broken = _run_dir(chosen)
-    rooms, unreadable = look(run_dir, datetime.now(UTC))
+    now = hands().clock.now()
+    rooms, unreadable = look(run_dir, now)
     if as_json:
         emit(
             {
@@ -54,7 +55,7 @@ def status(as_json: bool, chosen: Chosen) -> None:
             }
         )
     else:
-        _screen(rooms, broken, unreadable, run_dir)
+        _screen(rooms, broken, unreadable, run_dir, now)
     sys.exit(_ends(rooms, broken, unreadable))
 
 
@@ -77,7 +78,9 @@ def _ends(rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: Seq
     return Exit.HOLDING if worst(rooms) is Health.WARNING else Exit.DONE
 
 
-def _screen(rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: Sequence[str], run_dir: Path) -> None:
+def _screen(
+    rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: Sequence[str], run_dir: Path, now: datetime
+) -> None:
     health = worst(rooms)
     click.echo(f"{safe(node_name())}: " + click.style(health.name, fg=_COLOUR[health], bold=True))
     if broken:
@@ -92,11 +95,11 @@ def _screen(rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: S
         line("-> systemctl status labstore-exportd, or once by hand: labstore exports plan")
     for room in rooms:
         line()
-        _room(room)
+        _room(room, now)
 
 
-def _room(room: RoomStatus) -> None:
-    now, kept = datetime.now(UTC), room.kept
+def _room(room: RoomStatus, now: datetime) -> None:
+    kept = room.kept
     click.echo(click.style(room.what, bold=True) + "  " + click.style(safe(room.headline), fg=_COLOUR[room.health]))
     line(f"  {kept.state.value} since {when(kept.since)} ({ago((now - kept.since).total_seconds())}), on {kept.node}")
     for detail in _details(kept, now):
@@ -154,7 +157,7 @@ def exports(warning: float | None, critical: float | None, as_json: bool, chosen
       labstore check exports --warning 600
     """
     run_dir, broken = _run_dir(chosen)
-    now = datetime.now(UTC)
+    now = hands().clock.now()
     found, unreadable = read_all(run_dir)
     rooms = [_limited(kept, run_dir, now, warning, critical) for kept in found if chosen.cluster in (None, kept.name)]
     health = Health.UNKNOWN if unreadable and not rooms else worst(rooms)

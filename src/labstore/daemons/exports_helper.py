@@ -9,6 +9,7 @@ import sys
 from labstore.reconcile.runner import StepFailed
 from labstore.system.exportfs import RootExportfs
 from labstore.system.run import LocalHost
+from labstore.telemetry import logs
 
 
 def main() -> int:
@@ -18,6 +19,7 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.stderr.write("labstore-exports-helper must run as root (through its sudo rule)\n")
         return 2
+    logs.configure("warning")
     try:
         said = RootExportfs(LocalHost()).reload()
     except StepFailed as failure:
