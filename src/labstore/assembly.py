@@ -251,6 +251,7 @@ class ExportsRoom:
     who: str
     wrap: Callable[[Inventory], Inventory] = lambda inventory: inventory
     dry: bool = False
+    node: str = field(default_factory=node_name)
     hands: Hands = field(default_factory=Hands)
     _made: tuple[tuple[object, ...], ExportCycle] | None = field(default=None, init=False)
 

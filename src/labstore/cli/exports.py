@@ -22,11 +22,10 @@ from labstore.formats.units import Unfit, duration, duration_text
 from labstore.model.address import Client
 from labstore.model.names import ExportPath
 from labstore.model.site import Cluster, Site
-from labstore.reconcile.facts import Missing
+from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.record import Record, State
-from labstore.reports.exports import NotActive
 from labstore.reports.report import Override
-from labstore.system.identity import become_owner_of, node_name, program
+from labstore.system.identity import become_owner_of, program
 from labstore.telemetry import logs, records
 from labstore.telemetry.exports import Shown, difference_words, generation_words, pin_words, plan_words
 from labstore.telemetry.exports import why as reasons
@@ -227,7 +226,7 @@ def plan(overrides: frozenset[Override], as_json: bool, chosen: Chosen) -> None:
     if not as_json and proposal.plan.steps:
         line()
         line("to do it: labstore exports apply" + "".join(f" --{override}" for override in sorted(overrides)))
-    _end(_state(room, proposal))
+    _end(_state(room, proposal, asked))
 
 
 @exports.command()
@@ -272,7 +271,7 @@ def _agreed(room: ExportsRoom, asked: Asked, proposal: Proposal | None = None) -
     proposal = proposal or _propose(room, asked)
     _show_plan(room, proposal, asked)
     if not proposal.plan.steps and asked.supposing is None:
-        _end(_state(room, proposal))
+        _end(_state(room, proposal, asked))
     _whole_or_not_at_all(proposal, asked)
     line()
     if not click.confirm("Do this?", default=False):
@@ -291,7 +290,7 @@ def _carry_out(room: ExportsRoom, proposal: Proposal, asked: Asked, first: Calla
     cycle = room.cycle()
     first(cycle)
     record = cycle.carry_out(proposal, asked.why)
-    if _state(room, proposal) is State.STANDBY:
+    if _standby(proposal, asked):
         record = replace(record, state=State.STANDBY)
     _keep(room, record)
     if asked.as_json:
@@ -321,9 +320,14 @@ def _show_plan(room: ExportsRoom, proposal: Proposal, asked: Asked) -> None:
     emit(words) if asked.as_json else screens.plan(words, proposal)
 
 
-def _state(room: ExportsRoom, proposal: Proposal) -> State:
+def _standby(proposal: Proposal, asked: Asked) -> bool:
+    active = proposal.facts.active
+    return isinstance(active, Fact) and not active.value and Override.ALLOW_STANDBY not in asked.overrides
+
+
+def _state(room: ExportsRoom, proposal: Proposal, asked: Asked) -> State:
     """What a plan that is not carried out amounts to; on a standby node that is all there is to say."""
-    if any(isinstance(refusal.report, NotActive) for refusal in proposal.plan.refusals):
+    if _standby(proposal, asked):
         return State.STANDBY
     words = plan_words(room.cluster, proposal, {})
     return State(words["state"])
@@ -346,7 +350,7 @@ def _keep(room: ExportsRoom, record: Record) -> None:
     if before is not None and before.due is not None and before.due > record.ended:
         return
     try:
-        kept = records.kept(record, room.cluster, node_name(), room.who, before=before)
+        kept = records.kept(record, room.cluster, room.node, room.who, before=before)
         records.write(room.source().run_dir, kept)
     except OSError as error:
         click.echo(f"warning: the record for `labstore status` could not be written: {error}", err=True)
@@ -369,7 +373,7 @@ def run(once: bool, chosen: Chosen) -> None:
 
     debug = click.get_current_context().params.get("debug")
     logs.configure("debug" if debug else "info")
-    state = serve(chosen.room(program(NAME)), once)
+    state = serve(chosen.room(program(NAME, chosen.node_name)), once)
     sys.exit(Exit.DONE if state is None else of_state(state))
 
 
@@ -431,8 +435,8 @@ def rollback(
 
 def _preview_rollback(room: ExportsRoom, asked: Asked, kept: History, number: int, for_: str) -> None:
     newest = kept.newest() or 0
-    words = difference_words(newest, number, kept.diff(newest, number))
     proposal = _propose(room, asked)
+    words = difference_words(newest, number, kept.diff(newest, number), _stays_out(proposal))
     plan = plan_words(room.cluster, proposal, figures(proposal.facts))
     if asked.as_json:
         emit({"difference": words, "plan": plan})
@@ -442,7 +446,16 @@ def _preview_rollback(room: ExportsRoom, asked: Asked, kept: History, number: in
         screens.plan(plan, proposal)
         line()
         line(f"to do it for {duration_text(duration(for_))}: labstore exports rollback {number} --for {for_} --apply")
-    _end(_state(room, proposal))
+    _end(_state(room, proposal, asked))
+
+
+def _stays_out(proposal: Proposal) -> dict[tuple[str, str], str]:
+    """What of the former generation is not served again, with the reason."""
+    return {
+        (str(path), str(client)): why
+        for path, wanted in proposal.goal.exports.items()
+        for client, (_, why) in wanted.lost.items()
+    }
 
 
 def _generation_of(kept: History, number: int | None, at: str | None) -> int:

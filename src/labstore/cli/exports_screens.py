@@ -101,6 +101,8 @@ def _export(export: Words) -> None:
 def plan(words: Words, proposal: Proposal) -> None:
     """What would be done, what is held back and what stays in doubt."""
     steps = words["steps"]
+    if words["facts"].get("active") is False:
+        line("this node is standby: another one serves, and nothing is written here", fg="yellow")
     total = words["facts"].get("served_clients", 0)
     if steps:
         change = f"admit {words['admits']} and remove {words['removes']} of {plural(total, 'client')}"
@@ -220,6 +222,13 @@ def difference(words: Words) -> None:
             line(f"{sign} {grant['path']}  {grant['client']}  {name}", fg=colour)
         if len(words[key]) > _MOST * 5:
             line(f"... and {len(words[key]) - _MOST * 5} more (--json shows all)")
+    _stays_out(words)
+
+
+def _stays_out(words: Words) -> None:
+    for grant in words["stays_out"][:_MOST]:
+        line(f"  {grant['path']}  {grant['client']}  {grant['instance_name'] or grant['source']}")
+        folded(f"stays out: {grant['reason']}", 4)
 
 
 def _exports_changed(words: Words) -> None:

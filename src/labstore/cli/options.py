@@ -21,7 +21,7 @@ from labstore.model.site import Cluster, Site
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile
 from labstore.reports.report import FAILOVER_OVERRIDES, OVERRIDE_HELP, Override
-from labstore.system.identity import become_owner_of, person
+from labstore.system.identity import become_owner_of, node_name, person
 from labstore.system.locks import Locked
 from labstore.telemetry import logs
 
@@ -36,6 +36,10 @@ class Chosen:
     cluster: str | None = None
     node: str | None = None
 
+    @property
+    def node_name(self) -> str:
+        return self.node or node_name()
+
     def source(self) -> SiteSource:
         """Raises BadFile."""
         return SiteSource(from_site_file(self.file), self.file)
@@ -49,11 +53,11 @@ class Chosen:
 
         Raises BadFile, OSError.
         """
-        asked_by = who or person()
+        asked_by = who or person(host=self.node_name)
         source = self.source()
         cluster = self.here(source())
         become_owner_of(source().state_dir)
-        return ExportsRoom(source, cluster.name, asked_by, hands=hands())
+        return ExportsRoom(source, cluster.name, asked_by, node=self.node_name, hands=hands())
 
     def history(self, site: Site, cluster: str) -> History | None:
         """The generations, to be read; None where there are none yet. Raises sqlite3.Error."""

@@ -16,7 +16,6 @@ from labstore.model.site import Site
 from labstore.reconcile.record import State
 from labstore.reports.in_file import BadFile
 from labstore.reports.report import Report
-from labstore.system.identity import node_name
 from labstore.telemetry.records import Kept, read_all
 from labstore.telemetry.status import Health, Limits, RoomStatus, alive_of, judged, listing_age, look, worst
 from labstore.telemetry.words import ago, safe
@@ -47,7 +46,7 @@ def status(as_json: bool, chosen: Chosen) -> None:
     if as_json:
         emit(
             {
-                "node": node_name(),
+                "node": chosen.node_name,
                 "health": worst(rooms).name,
                 "rooms": [room.to_dict() for room in rooms],
                 "site_problems": [problem.to_dict() for problem in broken],
@@ -55,7 +54,7 @@ def status(as_json: bool, chosen: Chosen) -> None:
             }
         )
     else:
-        _screen(rooms, broken, unreadable, run_dir, now)
+        _screen(chosen.node_name, rooms, broken, unreadable, run_dir, now)
     sys.exit(_ends(rooms, broken, unreadable))
 
 
@@ -79,10 +78,15 @@ def _ends(rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: Seq
 
 
 def _screen(
-    rooms: Sequence[RoomStatus], broken: Sequence[Report], unreadable: Sequence[str], run_dir: Path, now: datetime
+    node: str,
+    rooms: Sequence[RoomStatus],
+    broken: Sequence[Report],
+    unreadable: Sequence[str],
+    run_dir: Path,
+    now: datetime,
 ) -> None:
     health = worst(rooms)
-    click.echo(f"{safe(node_name())}: " + click.style(health.name, fg=_COLOUR[health], bold=True))
+    click.echo(f"{safe(node)}: " + click.style(health.name, fg=_COLOUR[health], bold=True))
     if broken:
         line()
         line("the site file cannot be taken as it is", bold=True)

@@ -31,7 +31,6 @@ from labstore.reconcile.loop import Pace
 from labstore.reconcile.record import Outcome, Record, State
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.report import Override, Report, Severity
-from labstore.system.identity import node_name
 from labstore.system.locks import Locked, exclusive
 from labstore.system.notify import Supervisor
 from labstore.telemetry import records
@@ -354,7 +353,7 @@ class ExportDaemon:
     def _keep(self, record: Record, wait: float | None) -> None:
         site = self.room.source()
         due = None if wait is None else record.ended + timedelta(seconds=wait + longest_cycle(site))
-        self._kept = records.kept(record, self.room.cluster, node_name(), self.room.who, due, self._kept)
+        self._kept = records.kept(record, self.room.cluster, self.room.node, self.room.who, due, self._kept)
         try:
             records.write(site.run_dir, self._kept)
         except OSError as error:

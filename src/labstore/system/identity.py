@@ -20,9 +20,9 @@ def person(environ: Mapping[str, str] = os.environ, host: str | None = None) -> 
     return f"{_plain(name)}@{host or node_name()}"
 
 
-def program(name: str) -> str:
+def program(name: str, host: str | None = None) -> str:
     """A program of ours as an actor: `labstore-exportd@labstore1`."""
-    return f"{name}@{node_name()}"
+    return f"{name}@{host or node_name()}"
 
 
 def become_owner_of(directory: Path) -> str | None:

@@ -165,11 +165,19 @@ def _admits(key: str) -> bool:
     return not key.endswith(" refresh")
 
 
-def difference_words(a: int, b: int, difference: Difference) -> Words:
+def difference_words(
+    a: int, b: int, difference: Difference, stays_out: Mapping[tuple[str, str], str] | None = None
+) -> Words:
+    """`stays_out`: for a rollback, what of `b` is not served again all the same, by path and client."""
+    out = stays_out or {}
+    admits = [grant_words(grant) for grant in difference.added]
     return {
         "from": a,
         "to": b,
-        "admits": [grant_words(grant) for grant in difference.added],
+        "admits": [words for words in admits if (words["path"], words["client"]) not in out],
+        "stays_out": [
+            {**words, "reason": out[key]} for words in admits if (key := (words["path"], words["client"])) in out
+        ],
         "removes": [grant_words(grant) for grant in difference.removed],
         "exports_added": [export_words(export) for export in difference.exports_added],
         "exports_removed": [export_words(export) for export in difference.exports_removed],

@@ -162,6 +162,6 @@ def _headline(kept: Kept, silent: str | None) -> str:
 
 def _holding(facts: Mapping[str, Any]) -> str:
     missing, held = int(facts.get("missing_count") or 0), int(facts.get("held_clients") or 0)
-    parts = [f"{missing} answers missing"] if missing else []
-    parts += [f"{held} clients in doubt"] if held else []
+    parts = [f"{plural(missing, 'answer')} missing"] if missing else []
+    parts += [f"{plural(held, 'client')} in doubt"] if held else []
     return ", ".join(parts) or "something is in doubt"
