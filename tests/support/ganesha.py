@@ -72,8 +72,8 @@ class GaneshaLab:
 def running_ganesha(
     directory: Path, rest: str = "", grace: int = 0, policy: str = ROOT_ALONE, store: Path | None = None
 ) -> Iterator[GaneshaLab]:
-    """Start one below `directory` (its generations in `store`), end it at the end of the block. Its log stays; what matters of it is printed, which
-    pytest shows for a test that failed."""
+    """Start one below `directory` (its generations in `store`), end it at the end of the block. Its log stays; what
+    matters of it is printed, which pytest shows for a test that failed."""
     store = store or directory / "store"
     ganesha = PrivateGanesha(directory / "g", store / "current" / EXPORTS, rest=rest, grace=grace, policy=policy)
     lab = GaneshaLab(directory / "srv", store, ganesha, Relays(ganesha.port))
