@@ -95,10 +95,11 @@ def test_what_decides_does_no_input_or_output(path: Path) -> None:
     assert not touched, f"{path.name} imports {touched}"
 
 
-def test_processes_start_in_one_module() -> None:
+def test_processes_start_at_two_doors() -> None:
+    """`run.py` for what ends by itself, `piped.py` for what is talked with."""
     starters = {
         str(path.relative_to(SOURCE))
         for path in modules()
         if {"subprocess", "os.system", "pty"} & imported(path) and path.relative_to(SOURCE).parts[0] != "demo"
     }
-    assert starters == {"system/run.py"}
+    assert starters == {"system/run.py", "system/piped.py"}

@@ -1,0 +1,33 @@
+"""`python -m labstore.blocksync STATE_DIR`: the called end on standard input and output, for a caller on this machine.
+
+It is what `labstore blocksync serve` is, without the time that loading a command line takes.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from labstore.blocksync.ends import End
+from labstore.blocksync.serve import serve
+from labstore.reports.blocksync import SyncFailed
+
+
+def main() -> int:
+    """Returns the exit status: 0 when the session ended well, 1 when it did not and the caller knows why."""
+
+    def started(end: End) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda signum, _frame: end.interrupt(signal.Signals(signum).name))
+
+    try:
+        serve(0, 1, Path(sys.argv[1]), started=started)
+    except SyncFailed as failure:
+        sys.stderr.write(failure.report.message() + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

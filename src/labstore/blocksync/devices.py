@@ -1,0 +1,404 @@
+"""Block devices and image files: opened safely, identified, watched, read without disturbing, written, read back."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from labstore.blocksync.residency import Residency
+from labstore.formats.superblock import HEAD, Content, content_of
+from labstore.model.block_sync import ReadMode
+from labstore.reports.blocksync import CannotOpen, NotADevice, ReadFailed, SyncFailed, TargetInUse, WriteFailed
+
+PAGE = 4096
+"""O_DIRECT wants offsets, lengths and addresses to be multiples of this at most."""
+_PUNCH_HOLE_KEEP_SIZE = 0x03
+_ZERO_RANGE_KEEP_SIZE = 0x11
+_SYS = Path("/sys/dev/block")
+_TICK = 0.02
+"""Seconds in which two writes to a file may get the same time stamp, with something to spare."""
+
+
+Extent = tuple[int, int, bool]
+"""First byte, end, and whether there is data; what is no data is zeros."""
+
+
+class Device:
+    """A block device or regular file, open for reading. Raises SyncFailed.
+
+    Reading goes around the page cache where it can (`mode` AUTO, DIRECT), so that nothing is pushed out of it.
+    """
+
+    def __init__(self, path: str, mode: ReadMode = ReadMode.AUTO) -> None:
+        self.path, self._mode = path, mode
+        self._descriptor = self._opened(path)
+        self._direct: int | None = None
+        self._residency: Residency | None = None
+        self._asking = threading.Lock()
+        try:
+            status = os.fstat(self._descriptor)
+            self.block = stat.S_ISBLK(status.st_mode)
+            if not self.block and not stat.S_ISREG(status.st_mode):
+                raise SyncFailed(NotADevice(path, _kind(status.st_mode)))
+            self._direct = _direct(self._descriptor, os.O_RDONLY) if mode is not ReadMode.CACHED else None
+            if mode is ReadMode.AUTO and self._direct is not None:
+                self._residency = Residency(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            raise SyncFailed(CannotOpen(path, error.strerror or str(error))) from None
+
+    @property
+    def size(self) -> int:
+        return os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    @property
+    def direct(self) -> bool:
+        """Whether reads can be made to come from the device itself."""
+        return self._direct is not None
+
+    def read(self, buffer: memoryview, length: int, offset: int) -> None:
+        """Fill the first `length` bytes of `buffer` from `offset` on. `buffer` starts at a page and has room for whole
+        pages; `offset` is a multiple of 4096."""
+        if self._direct is None or self._resident(offset, length):
+            self._fill(self._descriptor, buffer, length, offset)
+        else:
+            self.read_device(buffer, length, offset)
+        if self._mode is ReadMode.CACHED:
+            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+    def read_device(self, buffer: memoryview, length: int, offset: int) -> None:
+        """The same, and what the device has, not the page cache (where the file system can do that: see `direct`)."""
+        if self._direct is None:
+            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+            self._fill(self._descriptor, buffer, length, offset)
+        else:
+            self._fill(self._direct, buffer, -(-length // PAGE) * PAGE, offset, length)
+
+    def _resident(self, offset: int, length: int) -> bool:
+        with self._asking:
+            return self._residency is not None and self._residency.resident(offset, length)
+
+    def _fill(self, descriptor: int, buffer: memoryview, length: int, offset: int, enough: int | None = None) -> None:
+        enough, have = length if enough is None else enough, 0
+        while have < enough:
+            try:
+                got = os.preadv(descriptor, [buffer[have:length]], offset + have)
+            except OSError as error:
+                raise SyncFailed(ReadFailed(self.path, offset + have, error.strerror or str(error))) from None
+            if not got:
+                raise SyncFailed(ReadFailed(self.path, offset + have, "it ends there; it was longer when we began"))
+            have += got
+
+    def extents(self, start: int, end: int) -> Iterator[Extent]:
+        """The pieces from byte `start` to `end`. Raises nothing: who cannot say where holes are has none."""
+        at = start
+        while at < end:
+            try:
+                data = min(os.lseek(self._descriptor, at, os.SEEK_DATA), end)
+                hole = min(os.lseek(self._descriptor, data, os.SEEK_HOLE), end) if data < end else end
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    yield at, end, True
+                    return
+                data = hole = end
+            if at < data:
+                yield at, data, False
+            if data < hole:
+                yield data, hole, True
+            at = hole
+
+    def content(self) -> Content | None:
+        """The file system it holds."""
+        return content_of(self.head())
+
+    def head(self) -> bytes:
+        length = min(HEAD, self.size)
+        buffer = memoryview(mmap.mmap(-1, HEAD))
+        self._fill(self._descriptor, buffer, length, 0)
+        return bytes(buffer[:length])
+
+    def identity(self) -> str:
+        """Which device or file this is: the same after a restart, another for another."""
+        status = os.fstat(self._descriptor)
+        if not self.block:
+            return f"file {status.st_ino}"
+        return _block_identity(status.st_rdev)
+
+    def witness(self) -> str | None:
+        """What changes when anybody writes to it: the same twice means that nobody did in between. None where the
+        system says nothing of the kind."""
+        status = os.fstat(self._descriptor)
+        if self.block:
+            return _block_witness(status.st_rdev)
+        _outlast(status.st_mtime, status.st_ctime)
+        return _file_witness(os.fstat(self._descriptor), os.fstatvfs(self._descriptor).f_fsid)
+
+    def close(self) -> None:
+        for descriptor in (self._descriptor, self._direct):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._direct = None
+
+
+class Target(Device):
+    """One that is written, and held so that nobody else can mount or claim it. A file that is not there is made,
+    but nothing below /dev ever is."""
+
+    _created = False
+
+    def _opened(self, path: str) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            self._make(path)
+            block = stat.S_ISBLK(os.stat(path).st_mode)  # noqa: PTH116 - a device path is text here
+            descriptor = os.open(path, flags | (os.O_EXCL if block else 0))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise SyncFailed(TargetInUse(path, holder_of(path))) from None
+            raise SyncFailed(CannotOpen(path, error.strerror or str(error))) from None
+        try:
+            if not block:
+                self._claim_file(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _make(self, path: str) -> None:
+        if path.startswith("/dev/") or os.path.lexists(path):
+            return
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        self._created = True
+
+    def undo_creation(self) -> None:
+        """Remove a file that was made in vain."""
+        if self._created:
+            os.unlink(self.path)  # noqa: PTH108 - a device path is text here
+
+    @staticmethod
+    def _claim_file(path: str, descriptor: int) -> None:
+        """The kernel guards no file: we lock it against our own kind, and ask for a lease, which is given only where
+        nobody else has it open; who does, and may write, is named."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SyncFailed(TargetInUse(path, "another program has locked it")) from None
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError:
+            real = os.path.realpath(path)
+            holder = loop_over(real) or _writer_of(real)
+            if holder is not None:
+                raise SyncFailed(TargetInUse(path, holder)) from None
+
+    def write(self, views: Sequence[memoryview], offset: int) -> None:
+        """Write all of it; it need not be on stable storage before `sync`."""
+        rest = list(views)
+        while rest:
+            try:
+                done = os.pwritev(self._descriptor, rest[:1000], offset)
+            except OSError as error:
+                raise SyncFailed(WriteFailed(self.path, offset, error.strerror or str(error))) from None
+            offset += done
+            while rest and done >= len(rest[0]):
+                done -= len(rest.pop(0))
+            if done:
+                rest[0] = rest[0][done:]
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make these bytes zeros, giving their room back where the storage can."""
+        end = min(offset + length, self.size)
+        for mode in (_PUNCH_HOLE_KEEP_SIZE, _ZERO_RANGE_KEEP_SIZE):
+            if _fallocate(self._descriptor, mode, offset, end - offset):
+                return
+        zeros = memoryview(mmap.mmap(-1, 1 << 20))
+        for at in range(offset, end, 1 << 20):
+            self.write([zeros[: min(1 << 20, end - at)]], at)
+
+    def resize(self, size: int) -> None:
+        """Only of files."""
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise SyncFailed(WriteFailed(self.path, size, error.strerror or str(error))) from None
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise SyncFailed(WriteFailed(self.path, 0, error.strerror or str(error))) from None
+
+    def let_go(self, offset: int, length: int) -> None:
+        """The page cache need not keep these bytes."""
+        os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+# --- finding out -----------------------------------------------------------------------------------------------------
+
+
+def holder_of(path: str) -> str:
+    """Who uses a block device, in words."""
+    number = os.stat(path).st_rdev  # noqa: PTH116 - a device path is text here
+    name = f"{os.major(number)}:{os.minor(number)}"
+    mounted = _mounted(name)
+    if mounted:
+        return mounted
+    try:
+        holders = sorted(each.name for each in (_SYS / name / "holders").iterdir())
+    except OSError:
+        holders = []
+    if holders:
+        return f"{', '.join(holders)} is built on it"
+    if any(line.split()[0] in (path, os.path.realpath(path)) for line in _lines(Path("/proc/swaps"))[1:]):
+        return "it is swap space"
+    return "another program holds it exclusively"
+
+
+def _mounted(number: str) -> str | None:
+    """Where a device is mounted, in our mount namespace or any other (where findmnt does not look)."""
+    for line in _lines(Path("/proc/self/mountinfo")):
+        fields = line.split()
+        if fields[2:3] == [number]:
+            return f"mounted at {fields[4]}"
+    for process in sorted(Path("/proc").glob("[0-9]*/mountinfo")):
+        for line in _lines(process):
+            fields = line.split()
+            if fields[2:3] == [number]:
+                return f"mounted at {fields[4]} in the mount namespace of process {process.parent.name}"
+    return None
+
+
+def _writer_of(path: str) -> str | None:
+    """Another process that has a file open for writing. Only links are read: to stat what others have open can hang."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        process = link.parts[2]
+        try:
+            if process == str(os.getpid()) or str(link.readlink()) != path:
+                continue
+            flags = int((Path("/proc") / process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0], 8)
+        except (OSError, IndexError, ValueError):
+            continue
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            return f"process {process} ({_text(Path('/proc') / process / 'comm')}) has it open for writing"
+    return None
+
+
+def loop_over(path: str) -> str | None:
+    """The loop device over a file, if there is one, in words."""
+    for backing in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
+        if _text(backing) == path:
+            return f"/dev/{backing.parts[3]} is a loop device over it"
+    return None
+
+
+def _block_identity(number: int) -> str:
+    here = _SYS / f"{os.major(number)}:{os.minor(number)}"
+    backing = _text(here / "loop" / "backing_file")
+    if backing:
+        try:
+            return f"loop over {os.stat(backing).st_ino}"  # noqa: PTH116 - sysfs says it as text
+        except OSError:
+            return f"loop over {backing}"
+    for name in ("dm/uuid", "md/uuid", "wwid", "device/wwid", "serial", "device/serial"):
+        text = _text(here / name)
+        if text:
+            return f"{name.split('/')[0]} {text}"
+    partition = _text(here / "partition")
+    if partition:
+        parent = os.stat(f"/dev/{(here.resolve().parent).name}").st_rdev  # noqa: PTH116
+        return f"partition {partition} of {_block_identity(parent)}"
+    return f"device {here.resolve().name}"
+
+
+def _block_witness(number: int) -> str | None:
+    here = (_SYS / f"{os.major(number)}:{os.minor(number)}").resolve()
+    counted = _written(here)
+    boot = _text(Path("/proc/sys/kernel/random/boot_id"))
+    if counted is None or boot is None:
+        return None
+    said = [boot, _text(here / "diskseq") or _text(here.parent / "diskseq") or "", counted]
+    if (here / "partition").exists():
+        said.append(_written(here.parent) or "")
+    backing = _text(here / "loop" / "backing_file")
+    if backing is not None:
+        try:
+            said.append(_file_witness(os.stat(backing), os.statvfs(backing).f_fsid))  # noqa: PTH116 - text
+        except OSError:
+            return None
+    return "block " + " ".join(said)
+
+
+def _written(here: Path) -> str | None:
+    """Writes, sectors written, discards and sectors discarded, as the kernel counts them for a device; None where it
+    was told not to count."""
+    if _text(here / "queue" / "iostats") == "0" or _text(here.parent / "queue" / "iostats") == "0":
+        return None
+    fields = (_text(here / "stat") or "").split()
+    return ",".join((fields[4], fields[6], *fields[11:12], *fields[13:14])) if len(fields) >= 11 else None
+
+
+def _file_witness(status: os.stat_result, filesystem: int) -> str:
+    numbers = (filesystem, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return "file " + " ".join(map(str, numbers))
+
+
+def _outlast(*stamps: float) -> None:
+    """Wait until the clock of time stamps has moved on, so that a later write gets a later stamp than these."""
+    newest = max(stamps)
+    while 0 <= time.clock_gettime(time.CLOCK_REALTIME) - newest < _TICK:
+        time.sleep(_TICK / 4)
+
+
+def _kind(mode: int) -> str:
+    names = ((stat.S_ISDIR, "a directory"), (stat.S_ISCHR, "a character device"), (stat.S_ISFIFO, "a pipe"))
+    return next((name for test, name in names if test(mode)), "something else")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    return (_text(path) or "").splitlines()
+
+
+# --- doing -----------------------------------------------------------------------------------------------------------
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
+    number = ctypes.c_longlong
+    return bool(_LIBC.fallocate(descriptor, ctypes.c_int(mode), number(offset), number(length)) == 0)
+
+
+def _direct(descriptor: int, flags: int) -> int | None:
+    """The same file opened again around the page cache, None where its file system cannot do that."""
+    try:
+        direct = os.open(f"/proc/self/fd/{descriptor}", flags | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        os.preadv(direct, [memoryview(mmap.mmap(-1, PAGE))], 0)
+    except OSError:
+        os.close(direct)
+        return None
+    return direct

@@ -1,0 +1,90 @@
+"""Digests of blocks and of digests.
+
+A block's digest has 16 bytes; one of nothing but zeros has the digest of 16 zero bytes, so that the digests of an
+empty device are a sparse file. 64 digests make a group; the digest of a group is a node; 64 nodes make a group again,
+up to the root. Every level has its own key, so that no node can pass for a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from blake3 import blake3
+from xxhash import xxh3_128_digest
+
+from labstore.model.block_sync import Algorithm
+
+SIZE = 16
+FAN = 64
+GROUP = FAN * SIZE
+ZERO = bytes(SIZE)
+KEY_SIZE = 32
+
+Bytes = bytes | bytearray | memoryview
+BlockHasher = Callable[[Sequence[memoryview]], bytes]
+"""The digests of blocks, joined."""
+
+
+def derived(key: bytes, purpose: str) -> bytes:
+    """A key for one purpose."""
+    return blake3(key, derive_key_context=f"labstore blocksync 1 {purpose}").digest()
+
+
+def block_hasher(algorithm: Algorithm, key: bytes, block_size: int) -> BlockHasher:
+    """Hashes blocks of one volume. Blocks shorter than `block_size` (the last one of a device) are admitted."""
+    plain = _blake3(derived(key, "block")) if algorithm is Algorithm.BLAKE3 else _xxh3(derived(key, "block"))
+    zero = plain([memoryview(bytes(block_size))])
+
+    def digests(blocks: Sequence[memoryview]) -> bytes:
+        joined = plain(blocks)
+        if zero in joined:
+            joined = joined.replace(zero, ZERO)
+        if blocks and len(blocks[-1]) != block_size and not any(blocks[-1]):
+            joined = joined[:-SIZE] + ZERO
+        return joined
+
+    return digests
+
+
+def first_difference(one: bytes, other: bytes) -> int:
+    """The number of the first block whose digests differ. Raises StopIteration where none do."""
+    return next(at for at in range(len(one) // SIZE) if one[at * SIZE :][:SIZE] != other[at * SIZE :][:SIZE])
+
+
+def _blake3(key: bytes) -> BlockHasher:
+    def digests(blocks: Sequence[memoryview]) -> bytes:
+        return b"".join([blake3(block, key=key).digest(SIZE) for block in blocks])
+
+    return digests
+
+
+def _xxh3(key: bytes) -> BlockHasher:
+    seed = int.from_bytes(key[:8])
+
+    def digests(blocks: Sequence[memoryview]) -> bytes:
+        return b"".join([xxh3_128_digest(block, seed) for block in blocks])
+
+    return digests
+
+
+class NodeHasher:
+    """Hashes groups of digests into nodes, and the top into the root."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._level = lru_cache(maxsize=32)(lambda level: derived(key, f"node {level}"))
+
+    def nodes(self, level: int, groups: Bytes) -> bytes:
+        """The nodes above digests of `level`, whose groups start at the beginning of `groups`."""
+        key = self._level(level)
+        found = []
+        for at in range(0, len(groups), GROUP):
+            group = bytes(groups[at : at + GROUP])
+            found.append(blake3(group, key=key).digest(SIZE) if group.strip(b"\0") else ZERO)
+        return b"".join(found)
+
+    def root(self, algorithm: Algorithm, block_size: int, size: int, top: Bytes) -> bytes:
+        """The root, which also stands for the size, the block size and the algorithm."""
+        said = f"{algorithm} {block_size} {size} ".encode()
+        return blake3(said + bytes(top), key=derived(self._key, "root")).digest()

@@ -1,0 +1,100 @@
+"""What both ends of a block sync have in common: a crew of threads around a channel, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+from labstore.blocksync.channel import Channel
+from labstore.blocksync.crew import Crew, Stopped
+from labstore.blocksync.messages import FaultSaid, LimitsNow, limits_of, limits_text
+from labstore.blocksync.throttle import Throttle
+from labstore.blocksync.wire import BadFrame, Kind
+from labstore.model.block_sync import Limits
+from labstore.reports.blocksync import BrokenProtocol, Interrupted, PeerLost, SyncFailed
+
+PING = 10.0
+"""Seconds of silence after which the other end is told that we are still there."""
+
+
+@dataclass
+class Meter:
+    """How far a run is; written by the ends, read by whoever shows it. In bytes, but for `changed` (blocks).
+    `position` goes up to `total`, which is the `size` of the device unless less of it has to be looked at."""
+
+    size: int = 0
+    total: int = 0
+    position: int = 0
+    read: int = 0
+    changed: int = 0
+    phase: str = "starting"
+    started: float = field(default_factory=time.monotonic)
+
+
+class End:
+    """One end at work, in the thread that calls `run`. Whatever it starts ends with it."""
+
+    def __init__(self, channel: Channel, throttle: Throttle, meter: Meter) -> None:
+        self.channel, self.throttle, self.meter = channel, throttle, meter
+        self.crew, self.held = Crew(), contextlib.ExitStack()
+        self.crew.ends_with(channel.stop)
+        throttle.pause = channel.grace = self.crew.pause
+
+    def run(self) -> None:
+        """Do all of it. However it fails, all threads end, the other end is told why, what can be saved is saved, and
+        the first failure is raised (SyncFailed; anything else is a defect)."""
+        with self.held:
+            error = self._run()
+            if error is not None:
+                self._tell(error)
+                self._salvage(error)
+                raise error
+
+    def _run(self) -> BaseException | None:
+        self.crew.start("alive", self._keep_alive)
+        error: BaseException | None = None
+        try:
+            self._work()
+        except Stopped:
+            error = SyncFailed(Interrupted("stopped"))
+        except BaseException as failure:  # noqa: BLE001 - raised by run(), when everything else has ended
+            error = failure
+        self.crew.stop(error)
+        self.crew.wait()
+        return self.crew.error
+
+    def interrupt(self, why: str) -> None:
+        """End soon and orderly. Safe in a signal handler."""
+        self.crew.stop(SyncFailed(Interrupted(why)))
+
+    def set_limits(self, limits: Limits, tell: bool) -> None:
+        """From now on, here and (`tell`) at the other end."""
+        self.throttle.set(limits)
+        if tell:
+            self.channel.say(LimitsNow(limits_text(limits)))
+
+    def _work(self) -> None:
+        """The end's own part. What it opens it enters into `held`, which is closed when all is over."""
+        raise NotImplementedError
+
+    def _salvage(self, error: BaseException) -> None:
+        """What can still be done after a failure; nothing else is running any more."""
+
+    def told_limits(self, message: LimitsNow) -> None:
+        try:
+            self.throttle.set(limits_of(message.limits))
+        except BadFrame as error:
+            raise SyncFailed(BrokenProtocol(str(error))) from None
+
+    def _tell(self, error: BaseException) -> None:
+        if not isinstance(error, SyncFailed):
+            self.channel.farewell(FaultSaid.of(PeerLost(f"a defect: {type(error).__name__}")))
+        elif not error.told and not isinstance(error.report, PeerLost):
+            self.channel.farewell(FaultSaid.of(error.report))
+
+    def _keep_alive(self) -> None:
+        while True:
+            self.crew.pause(PING / 2)
+            if time.monotonic() - self.channel.last_sent >= PING:
+                self.channel.send(Kind.PING)

@@ -1,0 +1,97 @@
+"""The end that was called: over ssh, behind a forced command or not, or as a child of the other end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from labstore.blocksync.channel import PATIENCE, Channel
+from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.messages import FaultSaid, Hello, Welcome, limits_of, options_of
+from labstore.blocksync.session import source_caches, target_index
+from labstore.blocksync.source import SourceEnd, SourceSpec
+from labstore.blocksync.target import TargetEnd, TargetSpec
+from labstore.blocksync.throttle import Throttle
+from labstore.blocksync.wire import VERSION, BadFrame
+from labstore.model.block_sync import Limits, Options, Permit, Role
+from labstore.reports.blocksync import BrokenProtocol, NotAllowed, OtherVersion, SyncFailed
+
+
+@dataclass(frozen=True)
+class Jail:
+    """The one job of a forced command: this role, one of these devices, these permits at most. Nothing else that the
+    caller says opens anything: a hints file is named here or there is none."""
+
+    role: Role
+    paths: frozenset[str]
+    permits: frozenset[Permit] = frozenset()
+    hints: str | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a caller asked for, as far as it may."""
+
+    role: Role
+    path: str
+    options: Options
+    limits: Limits
+    label: str
+
+
+def serve(
+    reading: int,
+    writing: int,
+    state: Path,
+    jail: Jail | None = None,
+    patience: float = PATIENCE,
+    started: Callable[[End], None] = lambda _end: None,
+) -> None:
+    """Be the called end of one session; `started` gets it before it works. Raises SyncFailed, after the caller was
+    told."""
+    channel = Channel(reading, writing, patience)
+    try:
+        end = _shaken(channel, state, jail)
+        started(end)
+        end.run()
+    finally:
+        channel.close()
+
+
+def _shaken(channel: Channel, state: Path, jail: Jail | None) -> End:
+    try:
+        hello = channel.hear(Hello)
+        called = allowed(hello, jail)
+        nonce = os.urandom(16).hex()
+        channel.say(Welcome(VERSION, nonce))
+        channel.open_session(hello.nonce, nonce, are_caller=False)
+    except SyncFailed as failure:
+        channel.farewell(FaultSaid.of(failure.report))
+        raise
+    throttle = Throttle(called.limits)
+    if called.role is Role.TARGET:
+        target = TargetSpec(called.path, called.options, target_index(state, called.path))
+        return TargetEnd(channel, target, throttle, Meter())
+    source = SourceSpec(called.path, called.options, source_caches(state), called.label)
+    return SourceEnd(channel, source, throttle, Meter())
+
+
+def allowed(hello: Hello, jail: Jail | None) -> Called:
+    """What a caller gets. Raises SyncFailed."""
+    if hello.version != VERSION:
+        raise SyncFailed(OtherVersion(VERSION, hello.version))
+    try:
+        options, limits = options_of(hello.options), limits_of(hello.limits)
+    except BadFrame as error:
+        raise SyncFailed(BrokenProtocol(str(error))) from None
+    if jail is None:
+        return Called(hello.role, hello.path, options, limits, hello.label)
+    if hello.role is not jail.role:
+        raise SyncFailed(NotAllowed(f"being the {hello.role}"))
+    if hello.path not in jail.paths:
+        raise SyncFailed(NotAllowed(f"device {hello.path}"))
+    options = replace(options, permits=options.permits & jail.permits, hints=jail.hints)
+    return Called(hello.role, hello.path, options, limits, jail.label)

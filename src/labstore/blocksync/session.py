@@ -1,0 +1,174 @@
+"""A whole block sync between two places: one end here, the other here or on another machine, as often as it takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from labstore.blocksync.channel import PATIENCE, Channel
+from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.index import folder_name
+from labstore.blocksync.messages import Committed, Complete, Hello, Welcome, limits_text, options_text
+from labstore.blocksync.source import SourceEnd, SourceSpec
+from labstore.blocksync.target import TargetEnd, TargetSpec
+from labstore.blocksync.throttle import Throttle
+from labstore.blocksync.wire import VERSION
+from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Place, Role, SyncResult
+from labstore.reports.blocksync import HintLied, OtherVersion, PeerLost, RootsDiffer, SyncFailed, TargetChanged
+from labstore.system.piped import CannotStart, Piped
+
+STATE_DIR = Path("/var/lib/labstore/blocksync")
+CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "{state}")
+_SECOND_LOOK = (TargetChanged, RootsDiffer, HintLied)
+"""What another try, with less believed, sets right at once."""
+
+
+def target_index(state: Path, path: str) -> Path:
+    """The folder of a target's index."""
+    return state / "targets" / folder_name(path)
+
+
+def source_caches(state: Path) -> Path:
+    """The folder of a source's copies of indexes."""
+    return state / "sources"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to sync and how. `here` and `there` are the command lines of the other end: as a child of ours, and over
+    ssh (where `{host}` stands for the machine). `label` names the source's volume where its path is a snapshot's.
+    `token` names the moment that a local source stands for, where the caller knows that better than the device."""
+
+    source: Place
+    target: Place
+    options: Options = DEFAULTS
+    limits: Limits = UNLIMITED
+    state: Path = STATE_DIR
+    label: str = ""
+    token: str | None = None
+    here: tuple[str, ...] = CHILD
+    there: tuple[str, ...] = ()
+    attempts: int = 5
+    patience: float = PATIENCE
+
+
+@dataclass
+class Run:
+    """A job at work. `meter` shows how far it is; `set_limits` and `interrupt` may be called from other threads."""
+
+    job: Job
+    meter: Meter = field(default_factory=Meter)
+    pause: Callable[[float], None] = time.sleep
+    _end: End | None = field(default=None, init=False)
+    _limits: Limits | None = field(default=None, init=False)
+    _stopped: str | None = field(default=None, init=False)
+
+    def result(self) -> SyncResult:
+        """Do it. Raises SyncFailed when it failed for good."""
+        if self.job.source.host and self.job.target.host:
+            raise ValueError("one of the two places has to be on this machine")
+        options, notes, started = self.job.options, list[str](), time.monotonic()
+        for attempt in range(1, self.job.attempts + 1):
+            try:
+                done = self._attempt(options)
+                return replace(done, attempts=attempt, notes=tuple(notes), seconds=time.monotonic() - started)
+            except SyncFailed as failure:
+                if attempt == self.job.attempts or not _worth_another(failure, self._stopped):
+                    raise
+                notes.append(failure.report.message())
+                if isinstance(failure.report, HintLied):
+                    options = replace(options, hints=None)
+                if not isinstance(failure.report, _SECOND_LOOK):
+                    self.pause(min(2.0 ** (attempt - 1), 30.0))
+        raise AssertionError("the last attempt returns or raises")
+
+    def interrupt(self, why: str) -> None:
+        self._stopped = why
+        if self._end is not None:
+            self._end.interrupt(why)
+
+    def set_limits(self, limits: Limits) -> None:
+        self._limits = limits
+        if self._end is not None:
+            self._end.set_limits(limits, tell=True)
+
+    def _attempt(self, options: Options) -> SyncResult:
+        started = time.monotonic()
+        try:
+            peer = Piped(self._command(), _agent())
+        except CannotStart as error:
+            raise SyncFailed(PeerLost(str(error))) from None
+        channel = Channel(peer.reading, peer.writing, self.job.patience, peer.last_words)
+        try:
+            end = self._shaken(channel, options)
+            end.run()
+            committed, complete = end.committed, end.complete
+        finally:
+            channel.close()
+            peer.end()
+        return _result(channel, committed, complete, self.meter, time.monotonic() - started)
+
+    def _command(self) -> Sequence[str]:
+        host = self.job.source.host or self.job.target.host
+        if host is None:
+            return [str(self.job.state) if word == "{state}" else word for word in self.job.here]
+        user = self.job.source.user or self.job.target.user
+        where = f"{user}@{host}" if user else str(host)
+        return [where if word == "{host}" else word for word in self.job.there]
+
+    def _shaken(self, channel: Channel, options: Options) -> SourceEnd | TargetEnd:
+        """Shake hands, then be the end that is here."""
+        job, limits = self.job, self._limits or self.job.limits
+        push = job.target.host is not None
+        nonce = os.urandom(16).hex()
+        role, path = (Role.TARGET, job.target.path) if push else (Role.SOURCE, job.source.path)
+        channel.say(Hello(VERSION, nonce, role, path, options_text(options), limits_text(limits), job.label))
+        welcome = channel.hear(Welcome)
+        if welcome.version != VERSION:
+            raise SyncFailed(OtherVersion(VERSION, welcome.version))
+        channel.open_session(nonce, welcome.nonce, are_caller=True)
+        throttle = Throttle(limits)
+        end: SourceEnd | TargetEnd
+        if push:
+            spec = SourceSpec(job.source.path, options, source_caches(job.state), job.label, job.token)
+            end = SourceEnd(channel, spec, throttle, self.meter)
+        else:
+            target = TargetSpec(job.target.path, options, target_index(job.state, job.target.path))
+            end = TargetEnd(channel, target, throttle, self.meter)
+        self._end = end
+        if self._stopped is not None:
+            end.interrupt(self._stopped)
+        return end
+
+
+def _worth_another(failure: SyncFailed, stopped: str | None) -> bool:
+    return stopped is None and getattr(failure.report, "passing", False)
+
+
+def _agent() -> dict[str, str]:
+    """What ssh needs of our environment to use keys that an agent holds."""
+    return {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HOME") if name in os.environ}
+
+
+def _result(channel: Channel, committed: Committed, complete: Complete, meter: Meter, seconds: float) -> SyncResult:
+    return SyncResult(
+        generation=committed.generation,
+        root=committed.root,
+        passed=committed.passed,
+        why=committed.why,
+        size=meter.size,
+        read=complete.read,
+        changed=complete.changed,
+        zeroed=complete.zeroed,
+        sent=channel.sent,
+        received=channel.received,
+        scrubbed=committed.scrubbed,
+        seconds=seconds,
+        token=complete.token,
+        read_back=committed.read_back,
+        notes=complete.notes,
+    )

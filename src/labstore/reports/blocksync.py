@@ -1,0 +1,402 @@
+"""What block sync has to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labstore.reports.report import Report, Severity
+
+
+class SyncFailed(Exception):
+    """A block sync could not do what it was asked; the report says why. Nothing it wrote is called good. `told`: the
+    other end said so itself."""
+
+    def __init__(self, report: Report, told: bool = False) -> None:
+        super().__init__(report.message())
+        self.report, self.told = report, told
+
+
+@dataclass(frozen=True)
+class Fault(Report):
+    """The base of what ends a run."""
+
+    severity = Severity.ERROR
+    passing = False
+    """Whether another try may well succeed without anybody doing anything."""
+
+
+# --- refused before anything was written -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CannotOpen(Fault):
+    path: str
+    reason: str
+
+    code = "blocksync-cannot-open"
+
+    def message(self) -> str:
+        return f"{self.path} cannot be opened: {self.reason}"
+
+
+@dataclass(frozen=True)
+class NotADevice(Fault):
+    path: str
+    what: str
+
+    code = "blocksync-not-a-device"
+
+    def message(self) -> str:
+        return f"{self.path} is {self.what}, neither a block device nor a regular file"
+
+
+@dataclass(frozen=True)
+class TargetInUse(Fault):
+    """Mounted, held by another device, or open exclusively (upstream #39)."""
+
+    path: str
+    holder: str
+
+    code = "blocksync-target-in-use"
+
+    def message(self) -> str:
+        return f"{self.path} is in use: {self.holder}"
+
+    def remedy(self) -> str:
+        return "unmount or release it, and mount clones of a backup, never the backup itself"
+
+
+@dataclass(frozen=True)
+class AlreadyRunning(Fault):
+    path: str
+    holder: str
+
+    code = "blocksync-already-running"
+
+    def message(self) -> str:
+        return f"another block sync works on {self.path}: {self.holder}"
+
+
+@dataclass(frozen=True)
+class ForeignTarget(Fault):
+    path: str
+    content: str
+
+    code = "blocksync-foreign-target"
+
+    def message(self) -> str:
+        return f"{self.path} holds {self.content}, and block sync has never written it"
+
+    def remedy(self) -> str:
+        return "if it may be overwritten: --permit adopt-target"
+
+
+@dataclass(frozen=True)
+class TargetSwapped(Fault):
+    path: str
+    before: str
+    now: str
+
+    code = "blocksync-target-swapped"
+
+    def message(self) -> str:
+        return f"{self.path} is another device than last time ({self.now}, it was {self.before})"
+
+    def remedy(self) -> str:
+        return "if that is right: --permit new-target"
+
+
+@dataclass(frozen=True)
+class SourceSwapped(Fault):
+    path: str
+    before: str
+    now: str
+
+    code = "blocksync-source-swapped"
+
+    def message(self) -> str:
+        return f"{self.path} holds another file system than last time ({self.now}, it was {self.before})"
+
+    def remedy(self) -> str:
+        return "if that is right: --permit new-source"
+
+
+@dataclass(frozen=True)
+class SourceShrunk(Fault):
+    path: str
+    before: int
+    now: int
+
+    code = "blocksync-source-shrunk"
+
+    def message(self) -> str:
+        return f"{self.path} has {self.now} bytes, it had {self.before}"
+
+    def remedy(self) -> str:
+        return "if it was made smaller on purpose: --permit shrink"
+
+
+@dataclass(frozen=True)
+class SourceEmpty(Fault):
+    path: str
+
+    code = "blocksync-source-empty"
+
+    def message(self) -> str:
+        return f"{self.path} has no bytes at all"
+
+
+@dataclass(frozen=True)
+class TargetTooSmall(Fault):
+    path: str
+    size: int
+    needed: int
+
+    code = "blocksync-target-too-small"
+
+    def message(self) -> str:
+        return f"{self.path} has {self.size} bytes, the source has {self.needed}"
+
+    def remedy(self) -> str:
+        return "make it larger first (lvextend), then run again: only what is new is copied"
+
+
+@dataclass(frozen=True)
+class TargetTooLarge(Fault):
+    path: str
+    size: int
+    needed: int
+
+    code = "blocksync-target-too-large"
+
+    def message(self) -> str:
+        return f"{self.path} has {self.size} bytes, the source has only {self.needed}"
+
+    def remedy(self) -> str:
+        return "if the source was made smaller on purpose: --permit shrink"
+
+
+@dataclass(frozen=True)
+class NotAllowed(Fault):
+    """What a forced command is not for."""
+
+    asked: str
+
+    code = "blocksync-not-allowed"
+
+    def message(self) -> str:
+        return f"this key is not for {self.asked}"
+
+
+@dataclass(frozen=True)
+class OtherVersion(Fault):
+    ours: int
+    theirs: int
+
+    code = "blocksync-other-version"
+
+    def message(self) -> str:
+        return f"the other end speaks version {self.theirs} of the protocol, this one version {self.ours}"
+
+    def remedy(self) -> str:
+        return "install the same labstore on both machines, or use engine bdsync until it is"
+
+
+@dataclass(frozen=True)
+class NoHelper(Fault):
+    """A library is not installed (upstream #40)."""
+
+    library: str
+
+    code = "blocksync-no-helper"
+
+    def message(self) -> str:
+        return f"the Python library {self.library} is not installed"
+
+    def remedy(self) -> str:
+        return "install labstore[backup]"
+
+
+# --- ended on the way ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PeerLost(Fault):
+    what: str
+
+    code = "blocksync-peer-lost"
+    passing = True
+
+    def message(self) -> str:
+        return f"the connection to the other end is lost: {self.what}"
+
+    def remedy(self) -> str:
+        return "run again: what was written and read back is not sent again"
+
+
+@dataclass(frozen=True)
+class BrokenProtocol(Fault):
+    what: str
+
+    code = "blocksync-broken-protocol"
+    passing = True
+
+    def message(self) -> str:
+        return f"the other end sent what it must not: {self.what}"
+
+    def remedy(self) -> str:
+        return "run again; if it comes back, look for bad memory or a network that changes bytes"
+
+
+@dataclass(frozen=True)
+class Refused(Fault):
+    """A fault of the other end in words that this version does not know."""
+
+    words: str
+
+    code = "blocksync-refused"
+
+    def message(self) -> str:
+        return f"the other end gave up: {self.words}"
+
+
+@dataclass(frozen=True)
+class ReadFailed(Fault):
+    path: str
+    offset: int
+    reason: str
+
+    code = "blocksync-read-failed"
+
+    def message(self) -> str:
+        return f"{self.path} cannot be read at byte {self.offset}: {self.reason}"
+
+    def remedy(self) -> str:
+        return "look at the disk below; of a snapshot: has it overflowed?"
+
+
+@dataclass(frozen=True)
+class WriteFailed(Fault):
+    path: str
+    offset: int
+    reason: str
+
+    code = "blocksync-write-failed"
+
+    def message(self) -> str:
+        return f"{self.path} cannot be written at byte {self.offset}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ReadBackDiffers(Fault):
+    path: str
+    offset: int
+
+    code = "blocksync-read-back-differs"
+
+    def message(self) -> str:
+        return f"{self.path} gives other bytes at {self.offset} than were written there"
+
+    def remedy(self) -> str:
+        return "the disk below cannot be trusted: replace it"
+
+
+@dataclass(frozen=True)
+class RootsDiffer(Fault):
+    path: str
+
+    code = "blocksync-roots-differ"
+    passing = True
+
+    def message(self) -> str:
+        return f"the digests of source and target do not come to the same root; {self.path} is not called good"
+
+    def remedy(self) -> str:
+        return "run again: every block of both sides will be compared"
+
+
+@dataclass(frozen=True)
+class TargetChanged(Fault):
+    """The scrub found a block that is not what the index says."""
+
+    path: str
+    offset: int
+
+    code = "blocksync-target-changed"
+    passing = True
+
+    def message(self) -> str:
+        return f"{self.path} was changed behind our back: at byte {self.offset} it is not what was written there"
+
+    def remedy(self) -> str:
+        return (
+            "run again: every block of both sides will be compared; find out what wrote to it, or whether its disk rots"
+        )
+
+
+@dataclass(frozen=True)
+class HintLied(Fault):
+    path: str
+    offset: int
+
+    code = "blocksync-hint-lied"
+    passing = True
+
+    def message(self) -> str:
+        return f"the change hints for {self.path} left out a change at byte {self.offset}"
+
+    def remedy(self) -> str:
+        return "run again: the hints will not be believed, the whole source is read"
+
+
+@dataclass(frozen=True)
+class SourceChanged(Fault):
+    path: str
+
+    code = "blocksync-source-changed"
+
+    def message(self) -> str:
+        return f"{self.path} was written while it was read: the copy is of no one moment and not called good"
+
+    def remedy(self) -> str:
+        return "copy a snapshot; if this is meant: --permit live-source"
+
+
+@dataclass(frozen=True)
+class TooMuchChanged(Fault):
+    path: str
+    changed: int
+    allowed: int
+
+    code = "blocksync-too-much-changed"
+
+    def message(self) -> str:
+        return f"more than {self.allowed} blocks of {self.path} differ from last time; stopped at {self.changed}"
+
+    def remedy(self) -> str:
+        return "is it the right volume, and has nobody encrypted or erased it? if this is right: --permit mass-change"
+
+
+@dataclass(frozen=True)
+class IndexFailed(Fault):
+    path: str
+    reason: str
+
+    code = "blocksync-index-failed"
+
+    def message(self) -> str:
+        return f"the digest index in {self.path} cannot be kept: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Interrupted(Fault):
+    what: str
+
+    code = "blocksync-interrupted"
+    passing = True
+
+    def message(self) -> str:
+        return f"interrupted: {self.what}"
+
+    def remedy(self) -> str:
+        return "run again: what was written and read back is not sent again"

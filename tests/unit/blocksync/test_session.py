@@ -1,0 +1,167 @@
+"""Two ends, small devices in files: the target always ends as the source, or is not called good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labstore.blocksync.devices import Device
+from labstore.blocksync.index import IndexFolder
+from labstore.blocksync.session import target_index
+from labstore.model.block_sync import Algorithm, Options, Pass, Permit
+from labstore.reports.blocksync import (
+    ForeignTarget,
+    SourceChanged,
+    SourceShrunk,
+    TargetChanged,
+    TargetTooLarge,
+)
+from tests.support.blocksync import run
+
+BLOCK = 4096
+SMALL = Options(block_size=BLOCK, scrub=0.0)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.img"
+    path.write_bytes(b"".join(bytes([n % 251]) * BLOCK for n in range(200)) + b"tail")
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "target.img"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def change(path: Path, *blocks: int, to: bytes = b"changed") -> None:
+    with path.open("r+b") as file:
+        for block in blocks:
+            file.seek(block * BLOCK)
+            file.write(to)
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_a_new_target_becomes_the_source(source: Path, target: Path, state: Path, push: bool) -> None:
+    done = run(source, target, state, SMALL, push=push)
+    assert done.good
+    assert target.read_bytes() == source.read_bytes()
+    assert done.caller.committed.passed is Pass.BOTH
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_only_what_changed_crosses(source: Path, target: Path, state: Path, algorithm: Algorithm) -> None:
+    options = Options(algorithm, BLOCK, scrub=0.0)
+    run(source, target, state, options)
+    change(source, 3, 77)
+    done = run(source, target, state, options)
+    assert done.good
+    assert target.read_bytes() == source.read_bytes()
+    assert done.target.complete.changed == 2
+    assert done.target.committed.passed is Pass.CACHED
+    assert done.received < 2 * BLOCK + 4096
+
+
+def test_a_source_that_lost_its_copy_of_the_index_is_told_it(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    change(source, 5)
+    done = run(source, target, state, Options(block_size=BLOCK, scrub=0.0, cache=False))
+    assert done.good
+    assert done.target.committed.passed is Pass.INDEX
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_target_written_by_somebody_else_is_read_in_full(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    change(target, 9, 150)
+    done = run(source, target, state, SMALL)
+    assert done.good
+    assert done.target.committed.passed is Pass.BOTH
+    assert "was written" in done.target.committed.why
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_zeros_become_holes(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    before = target.stat().st_blocks
+    change(source, *range(10, 60), to=bytes(BLOCK))
+    done = run(source, target, state, SMALL)
+    assert done.good
+    assert done.target.complete.zeroed == 50
+    assert target.stat().st_blocks < before
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_source_that_grew_is_followed(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    with source.open("ab") as file:
+        file.write(b"more" * 10000)
+    done = run(source, target, state, SMALL)
+    assert done.good
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_source_that_shrank_is_refused_until_permitted(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    whole = target.read_bytes()
+    with source.open("r+b") as file:
+        file.truncate(50 * BLOCK)
+    assert isinstance(run(source, target, state, SMALL).report, SourceShrunk)
+    assert target.read_bytes() == whole
+    permitted = Options(block_size=BLOCK, scrub=0.0, permits=frozenset({Permit.SHRINK}))
+    assert run(source, target, state, permitted).good
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_foreign_target_is_refused_untouched(source: Path, target: Path, state: Path) -> None:
+    target.write_bytes(b"precious" * 1000)
+    assert isinstance(run(source, target, state, SMALL).report, ForeignTarget)
+    assert target.read_bytes() == b"precious" * 1000
+    permitted = Options(block_size=BLOCK, scrub=0.0, permits=frozenset({Permit.ADOPT_TARGET}))
+    assert run(source, target, state, permitted).good
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_target_larger_than_the_source_is_refused(source: Path, target: Path, state: Path) -> None:
+    target.write_bytes(source.read_bytes() + b"more")
+    assert isinstance(run(source, target, state, SMALL).report, TargetTooLarge)
+
+
+def test_a_source_written_while_it_is_read_is_not_called_good(source: Path, target: Path, state: Path) -> None:
+    def write(_offset: int, chunk: bytes) -> bytes:
+        change(source, 199)
+        return chunk
+
+    done = run(source, target, state, SMALL, to_caller=write)
+    assert isinstance(done.report, SourceChanged)
+    kept = IndexFolder(target_index(state, str(target))).load()
+    assert kept is not None
+    assert kept.root is None
+    assert run(source, target, state, SMALL).good
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_rot_under_the_index_is_found_by_the_scrub(source: Path, target: Path, state: Path) -> None:
+    run(source, target, state, SMALL)
+    folder = IndexFolder(target_index(state, str(target)))
+    change(target, 20)
+    rotten = folder.load()
+    assert rotten is not None
+    device = Device(str(target))
+    folder.save(replace(rotten, witness=device.witness()))  # as if nobody had written: the disk did it
+    device.close()
+    whole = Options(block_size=BLOCK, scrub=1.0)
+    first = run(source, target, state, whole)
+    assert isinstance(first.report, TargetChanged)
+    assert first.report.offset == 20 * BLOCK
+    second = run(source, target, state, whole)
+    assert second.good
+    assert second.target.committed.passed is Pass.BOTH
+    assert target.read_bytes() == source.read_bytes()
