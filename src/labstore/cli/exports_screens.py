@@ -148,6 +148,9 @@ def _held_back(words: Words, proposal: Proposal) -> None:
     line()
     line("held back until a person decides", bold=True)
     reports([refusal.report for refusal in proposal.plan.refusals])
+    flags = sorted({f"--{r.report.override}" for r in proposal.plan.refusals if r.report.override})
+    if flags:
+        folded(f"what that would do: labstore exports plan {' '.join(flags)}", 0)
 
 
 def _in_doubt(untouched: Mapping[str, str]) -> None:
@@ -240,7 +243,8 @@ def _exports_changed(words: Words) -> None:
             line(f"~ {path}", fg="yellow")
             folded(_change(old, new), 4)
         elif export := new or old:
-            line(f"{'+' if new else '-'} {path}  {_terms(export)}", fg="green" if new else "red")
+            line(f"{'+' if new else '-'} {path}", fg="green" if new else "red")
+            folded(_terms(export), 4)
 
 
 def _change(old: Words, new: Words) -> str:
