@@ -11,6 +11,7 @@ from labstore.model.exports import Access, Export, ExportOptions, ExportTable, F
 from labstore.model.names import ExportPath
 from labstore.ports.export_server import ExportServer, Served
 from labstore.reconcile.facts import Fact
+from labstore.reconcile.runner import StepFailed
 
 
 class ServerLab(Protocol):
@@ -119,6 +120,14 @@ class ExportServerContract:
         lab.server.apply(table, 7)
         found = seen(lab.fresh())
         assert (found.stored, found.generation, found.drift) == (table, 7, ())
+
+    def test_a_number_stands_for_one_table(self, lab: ServerLab) -> None:
+        table = ExportTable((made(lab, "tools", "127.77.0.1"),))
+        lab.server.apply(table, 1)
+        with pytest.raises(StepFailed):
+            lab.server.apply(ExportTable((made(lab, "tools", "127.77.0.2"),)), 1)
+        assert seen(lab.server).stored == table
+        assert lab.admitted(table.exports[0].path) == {"127.77.0.1"}
 
     def test_many_exports(self, lab: ServerLab) -> None:
         names = [f"project-{number:03}" for number in range(120)]

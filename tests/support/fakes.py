@@ -145,6 +145,8 @@ class FakeExportServer:
         if table == self.stored and (not self.running or table == self.live):
             return 0
         self.trouble("begin")
+        if table != self.stored and generation == self.generation:
+            raise StepFailed(ApplyFailed("fake server", f"generation {generation} is in force with another table"))
         before = (self.stored, self.generation)
         if table != self.stored or self.generation is None:
             self.stored, self.generation = table, generation

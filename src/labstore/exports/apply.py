@@ -65,7 +65,14 @@ class Applier:
             calls = self.server.apply(table, facts.served.generation)
             return Applied(_done(steps), facts.served.generation, calls)
         number = self.history.begin(
-            grants, self.clock.now(), who, why, figures(facts), map(step_words, steps), _endings(steps)
+            grants,
+            self.clock.now(),
+            who,
+            why,
+            figures(facts),
+            map(step_words, steps),
+            _endings(steps),
+            above=facts.served.generation or 0,
         )
         try:
             calls = self.server.apply(table, number)

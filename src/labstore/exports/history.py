@@ -195,16 +195,18 @@ class History:
         facts: Mapping[str, Any],
         steps: Iterable[Mapping[str, Any]],
         ended: Mapping[tuple[ExportPath, Client], str] | None = None,
+        above: int = 0,
     ) -> int:
         """Write a pending generation, only its differences from the newest; returns its number.
 
-        `ended` says for grants that end what ended them. A generation that was left pending is abandoned first.
+        `ended` says for grants that end what ended them. `above` is the number that the server's files carry: where
+        this history was lost, they remember more than it. A generation that was left pending is abandoned first.
         """
         with self._transaction():
             self._settle_pending(None)
             newest = self.newest()
             old = self.table(newest) if newest else GrantTable()
-            number = self._next_number()
+            number = max(self._next_number(), above + 1)
             self._db.execute(
                 "INSERT INTO generation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (

@@ -414,6 +414,20 @@ def test_a_lost_exports_directory_is_restored_from_history(world: World) -> None
     assert len(world.clients("tools")) == 6
 
 
+def test_a_lost_history_goes_on_above_the_number_on_file(world: World) -> None:
+    on_file = world.server.generation
+    assert on_file is not None
+    world.history.close()
+    for path in world.history_file.parent.glob("history.sqlite*"):
+        path.unlink()
+    world.start()
+    world.inventory.add(instance("tools-7", "p-tools", "172.16.1.17"))
+    assert world.cycle.run().state is State.CONVERGED
+    assert world.server.generation == on_file + 1
+    assert "172.16.1.17" in world.clients("tools")
+    assert len(world.clients("maps")) == 3
+
+
 def test_a_pinned_generation_is_served_until_its_time_is_over(world: World) -> None:
     first = world.history.newest()
     assert first is not None

@@ -253,6 +253,8 @@ class Knfsd:
         self._unlink_stale(table)
 
     def _prepare(self, table: ExportTable, generation: int) -> None:
+        if generation == self._generations.number():
+            raise ValueError(f"generation {generation} is in force already, with another table")
         unchanged = {name: self._file(name) for name in self._generations.names()}
         files: dict[str, bytes | None] = {}
         for owner, exports in table.by_owner.items():
