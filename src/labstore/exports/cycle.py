@@ -164,12 +164,12 @@ class ExportCycle:
 
     def _finish(self, started: datetime, proposal: Proposal, applied: Applied) -> Record:
         facts, plan = proposal.facts, proposal.plan
-        missing = facts.snapshot.missing()
-        said = [*proposal.said, *(answer.report for answer in missing), *plan.reports]
+        missing, notes = facts.snapshot.missing(), facts.snapshot.notes()
+        said = [*proposal.said, *(answer.report for answer in missing), *notes, *plan.reports]
         said += [] if facts.served.running else [NotServed(self.server_name)]
         said += [refusal.report for refusal in plan.refusals]
         said += [result.report for result in applied.results if result.report]
-        state = state_of(plan, applied.results, plan.reports, bool(missing))
+        state = state_of(plan, applied.results, plan.reports, bool(missing or notes))
         served = _served_after(facts, plan, applied)
         numbers = {
             **figures(facts),

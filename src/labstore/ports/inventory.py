@@ -9,6 +9,7 @@ from typing import Protocol
 
 from labstore.model.cloud import Instance, Presence, Project
 from labstore.reconcile.facts import Answer, Fact, Missing
+from labstore.reports.report import Report
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class RegionView:
     `deleted` are instance ids that the region itself declared deleted: positive proof.
     `listing` names the complete listing behind this view; a view refreshed by changes keeps its number, so that two
     looks at one listing never count as two.
+    `notes` are what people must know although every answer was found: a list that was caught lying, say.
     """
 
     name: str
@@ -27,6 +29,7 @@ class RegionView:
     others: Answer[tuple[Instance, ...]]
     deleted: Mapping[str, datetime] = field(default_factory=dict)
     listing: int = 0
+    notes: tuple[Report, ...] = ()
 
     def of(self, project_id: str) -> Answer[tuple[Instance, ...]]:
         return self.instances.get(project_id, self.others)
@@ -55,6 +58,10 @@ class Snapshot:
             answers.append(region.others)
             answers.extend(region.instances.values())
         return tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, Missing)))
+
+    def notes(self) -> tuple[Report, ...]:
+        """What the regions' answers want people to know, each once."""
+        return tuple(dict.fromkeys(note for region in self.regions.values() for note in region.notes))
 
     def instances(self) -> list[Instance]:
         """Every instance that was positively seen."""

@@ -133,7 +133,6 @@ class AbsenceContradicted(Report):
     instances: int
 
     code = "absence-contradicted"
-    severity = Severity.ERROR
 
     def message(self) -> str:
         return f"region {self.region}: the listing lacks {self.instances} instances that exist; nothing is removed"
