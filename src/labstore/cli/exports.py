@@ -34,6 +34,17 @@ PATIENCE = 30.0
 """Seconds for which a command waits for the daemon's cycle to end."""
 
 
+OVERRIDES = (
+    Override.ALLOW_MASS_REMOVAL,
+    Override.ALLOW_LAST_CLIENT,
+    Override.ALLOW_PROJECT_IDENTITY,
+    Override.ALLOW_EMPTY,
+    Override.ALLOW_STANDBY,
+    Override.ALLOW_UNMOUNTED,
+)
+exports_overrides = override_options(*OVERRIDES)
+
+
 @click.group(cls=Told)
 def exports() -> None:
     """Who may mount what: show, plan, apply, roll back, explain.
@@ -205,7 +216,7 @@ why_option = click.option("--why", "because", metavar="TEXT", help="The reason, 
 
 
 @exports.command()
-@override_options
+@exports_overrides
 @json_option
 @site_options
 def plan(overrides: frozenset[Override], as_json: bool, chosen: Chosen) -> None:
@@ -230,7 +241,7 @@ def plan(overrides: frozenset[Override], as_json: bool, chosen: Chosen) -> None:
 
 
 @exports.command()
-@override_options
+@exports_overrides
 @yes_option
 @why_option
 @json_option
@@ -387,7 +398,7 @@ def run(once: bool, chosen: Chosen) -> None:
 )
 @click.option("--for", "for_", metavar="TIME", default="1h", show_default=True, help="How long it stays pinned.")
 @click.option("--apply", "do", is_flag=True, help="Do it; otherwise the difference is shown.")
-@override_options
+@exports_overrides
 @yes_option
 @why_option
 @json_option
@@ -484,7 +495,7 @@ def moment_of(text: str, now: datetime) -> datetime:
 
 
 @exports.command()
-@override_options
+@exports_overrides
 @yes_option
 @why_option
 @json_option

@@ -21,10 +21,12 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
-    "check": Place("labstore.cli.status", "check", "One line for monitoring: OK, WARNING, CRITICAL or UNKNOWN."),
+    "check": Place("labstore.cli.status", "check", "One line for monitoring, with status 0, 1, 2 or 3."),
     "config": Place("labstore.cli.config", "config", "The site file: check it, explain it, describe it to an editor."),
     "exports": Place("labstore.cli.exports", "exports", "Who may mount what: show, plan, apply, roll back, explain."),
-    "status": Place("labstore.cli.status", "status", "One screen: how everything is, and what to do next."),
+    "status": Place(
+        "labstore.cli.status", "status", "One screen: how everything is, what waits for a person, and what to do next."
+    ),
     "web": Place("labstore.cli.web", "web", "The status page and its read-only API."),
 }
 

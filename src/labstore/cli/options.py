@@ -20,7 +20,7 @@ from labstore.exports.history import History
 from labstore.model.site import Cluster, Site
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile
-from labstore.reports.report import FAILOVER_OVERRIDES, OVERRIDE_HELP, Override
+from labstore.reports.report import OVERRIDE_HELP, Override
 from labstore.system.identity import become_owner_of, node_name, person
 from labstore.system.locks import Locked
 from labstore.telemetry import logs
@@ -96,23 +96,22 @@ def site_options(command: F) -> F:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are stable.")
 
 
-def override_options(command: F) -> F:
-    """One flag per named override, handed to the command as the set `overrides`."""
+def override_options(*offered: Override) -> Callable[[F], F]:
+    """One flag for each of these overrides, handed to the command as the set `overrides`."""
 
-    @wraps(command)
-    def with_overrides(*args: Any, **kwargs: Any) -> Any:
-        given = frozenset(override for override in _OFFERED if kwargs.pop(_parameter(override)))
-        return command(*args, overrides=given, **kwargs)
+    def decorated(command: F) -> F:
+        @wraps(command)
+        def with_overrides(*args: Any, **kwargs: Any) -> Any:
+            given = frozenset(override for override in offered if kwargs.pop(_parameter(override)))
+            return command(*args, overrides=given, **kwargs)
 
-    wrapped: Any = with_overrides
-    for override in reversed(_OFFERED):
-        flag = f"--{override.value}"
-        help_text = f"Once: {OVERRIDE_HELP[override]}."
-        wrapped = click.option(flag, _parameter(override), is_flag=True, help=help_text)(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+        wrapped: Any = with_overrides
+        for override in reversed(offered):
+            help_text = f"Once: {OVERRIDE_HELP[override]}."
+            wrapped = click.option(f"--{override}", _parameter(override), is_flag=True, help=help_text)(wrapped)
+        return wrapped  # type: ignore[no-any-return]
 
-
-_OFFERED = tuple(override for override in Override if override not in FAILOVER_OVERRIDES)
+    return decorated
 
 
 def _parameter(override: Override) -> str:

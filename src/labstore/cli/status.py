@@ -137,7 +137,9 @@ def _details(kept: Kept, now: datetime) -> list[str]:
 
 @click.group(cls=Told)
 def check() -> None:
-    """One line for monitoring: OK, WARNING, CRITICAL or UNKNOWN, with status 0, 1, 2 or 3.
+    """One line for monitoring, with status 0, 1, 2 or 3.
+
+    OK, WARNING, CRITICAL or UNKNOWN, a sentence, and performance data.
 
     \b
     Example:
