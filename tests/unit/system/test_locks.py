@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from labstore.system.locks import Locked, exclusive
+from labstore.system.locks import Locked, exclusive, is_held
 
 
 def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
     with (
         exclusive(tmp_path / "lock", "exports apply"),
-        pytest.raises(Locked, match=f"exports apply, pid {os.getpid()}"),exclusive(tmp_path / "lock", "another")
+        pytest.raises(Locked, match=f"exports apply, pid {os.getpid()}"),
+        exclusive(tmp_path / "lock", "another"),
     ):
         pass
 
@@ -32,3 +33,12 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     with exclusive(tmp_path / "lock", "next"):
         pass
+
+
+def test_whether_a_lock_is_held_can_be_seen_from_outside(tmp_path: Path) -> None:
+    assert is_held(tmp_path / "lock") is False
+    with exclusive(tmp_path / "lock", "one"):
+        assert is_held(tmp_path / "lock") is True
+    assert is_held(tmp_path / "lock") is False
+    (tmp_path / "link").symlink_to(tmp_path / "lock")
+    assert is_held(tmp_path / "link") is None
