@@ -77,7 +77,8 @@ class Rates:
 @dataclass(frozen=True, slots=True)
 class Replication:
     """`addresses` are the nodes' ends of the replication link. `secret_file` holds the shared secret (one line); None
-    leaves the peers unauthenticated."""
+    leaves the peers unauthenticated. Times in seconds; `connect_wait` is how long a node waits for its partner before
+    it goes on alone. `resync_snapshots`: an LVM snapshot of a side is taken before it is overwritten by a resync."""
 
     resources: tuple[Resource, ...]
     addresses: Mapping[HostName, Client]
@@ -89,7 +90,9 @@ class Replication:
     max_buffers: int = 8000
     timeout: float = 6.0
     ping_interval: float = 10.0
+    ping_timeout: float = 0.5
     connect_wait: float = 20.0
+    resync_snapshots: bool = False
 
     def resource_of(self, volume: VolumeName) -> Resource:
         """Raises KeyError."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from labstore.model.address import Client
-from labstore.model.drbd import ResourceName, ResourceStatus
+from labstore.model.drbd import Generations, ResourceName, ResourceStatus
 from labstore.model.failover import Proof
 from labstore.model.names import HostName, VolumeName
 from labstore.reconcile.facts import Answer
@@ -20,6 +21,7 @@ class Aspect(StrEnum):
     """What can be asked about a node; each is cheap by itself, so that a step looks only at what it changed."""
 
     REPLICATION = "replication"
+    GENERATIONS = "generations"
     MOUNTS = "mounts"
     SERVER = "server"
     RECOVERY = "recovery"
@@ -33,7 +35,8 @@ class Aspect(StrEnum):
     FILES = "files"
 
 
-EVERYTHING = frozenset(Aspect)
+EVERYTHING = frozenset(Aspect) - {Aspect.GENERATIONS}
+"""What one look at a node is about; data generations are only asked for where the nodes do not see each other."""
 
 
 class MountState(StrEnum):
@@ -109,18 +112,20 @@ class BarrierFound:
 
 @dataclass(frozen=True, slots=True)
 class UnitsFound:
-    """Of the units that run on the active node only: which run, and whether they are allowed to start here."""
+    """Of the units that run on the active node only: which run, which failed, and whether they may start here."""
 
     active: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
     allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HandoverFound:
     """What the clients held when they were cut off, as it lies on the state volume until it was compared with what
-    they got back. None of it can be seen where the volume is not mounted."""
+    they got back. `possible` is False where that volume is not mounted: nothing can be seen or written then."""
 
     recorded: bool = False
+    possible: bool = True
     node: str = ""
     at: str = ""
 
@@ -134,12 +139,14 @@ class VerifiedFound:
 
 @dataclass(frozen=True, slots=True)
 class RunsFound:
-    """Runs on this node: the one under way (who holds the lock), and one that did not come to its end."""
+    """Runs on this node: the one under way (who holds the lock), and one that did not come to its end. `last_active`
+    is when this node last began to serve (UTC, ISO), empty if it never did."""
 
     running: str = ""
     unfinished: str = ""
     at_step: str = ""
     began: str = ""
+    last_active: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,7 @@ class NodeFacts:
     at: datetime
     boot: str = ""
     replication: Answer[Replicated] | None = None
+    generations: Answer[Mapping[ResourceName, Generations]] | None = None
     mounts: Answer[Mounted] | None = None
     server: Answer[ServerFound] | None = None
     recovery: Answer[RecoveryFound] | None = None
@@ -178,6 +186,28 @@ class NodeFacts:
     def answer(self, aspect: Aspect) -> Answer[object] | None:
         found: Answer[object] | None = getattr(self, aspect.value)
         return found
+
+
+class Event(StrEnum):
+    """What a line of the journal tells of."""
+
+    RUN = "run"
+    STEP = "step"
+    DONE = "done"
+    FAILED = "failed"
+    NOTE = "note"
+    END = "end"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a journal: when (UTC, ISO), which run, what happened to which step, and what there is to say."""
+
+    at: str
+    run: str
+    event: Event
+    step: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 class Do(StrEnum):
@@ -208,12 +238,14 @@ class Do(StrEnum):
 class Order:
     """One thing to do. `subject` is a volume for (un)mounting, a resource for attaching and role changes. `proof` is
     that of a partner that does not answer; `evict` allows to end processes that hold a mount; `partner_released` says
-    that the partner was seen without the service addresses in this run."""
+    that the partner was seen without the service addresses in this run. `force`: a person accepts that newer data of
+    the partner is lost."""
 
     do: Do
     subject: str = ""
     proof: Proof | None = None
     evict: bool = False
+    force: bool = False
     partner_released: bool = False
     run: str = ""
 
@@ -241,3 +273,13 @@ class StorageNode(Protocol):
 
     def holders(self) -> tuple[Report, ...]:
         """Who would keep the replicated volumes from being unmounted. Raises StepFailed."""
+
+    def hold(self, what: str) -> AbstractContextManager[None]:
+        """Keep other runs off this node while the block runs. Raises Locked (system.locks) on entering."""
+
+    def note(self, entry: Entry) -> tuple[Report, ...]:
+        """Put a line into the node's journal, durably. A journal that cannot be written is reported, not raised: by
+        then clients may be waiting."""
+
+    def expected(self) -> Mapping[str, float]:
+        """Seconds that steps took here in earlier runs, by their keys."""

@@ -89,6 +89,8 @@ class Holders:
                 yield Holder(HolderKind.MOUNT, mount.point, "shows the same file system")
         for space in self.mounts.elsewhere():
             for mount in of_device(space.mounts, device):
+                if mount.id in space.follows:
+                    continue
                 pid, name, unit = space.pid, self._name(space.pid), self._unit(space.pid)
                 yield Holder(HolderKind.NAMESPACE, name, f"has it mounted at {mount.point}", pid, unit)
 

@@ -9,35 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from labstore.ports.storage_node import Entry, Event
 from labstore.system.files import read_limited, sync_directory
 
 LIMIT = 64 << 20
-
-
-class Event(StrEnum):
-    RUN = "run"
-    STEP = "step"
-    DONE = "done"
-    FAILED = "failed"
-    NOTE = "note"
-    END = "end"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line: when (UTC, ISO), which run, what happened to which step, and what there is to say."""
-
-    at: str
-    run: str
-    event: Event
-    step: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -73,12 +52,8 @@ class Journal:
         return tuple(_entries(text))
 
     def unfinished(self) -> tuple[Entry, ...]:
-        """The entries of the last run if it did not come to its end; else nothing."""
-        entries = self.entries()
-        if not entries:
-            return ()
-        last = tuple(entry for entry in entries if entry.run == entries[-1].run)
-        return () if any(entry.event is Event.END for entry in last) else last
+        """The entries of the last run if it did not come to its end; else nothing. Raises OSError."""
+        return unfinished(self.entries())
 
     def shorten(self, keep: int = 4000) -> None:
         """Keep the last entries alone. The file is replaced whole or not at all."""
@@ -95,6 +70,12 @@ class Journal:
         sync_directory(self.path.parent)
 
 
+def unfinished(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Those of the last run if it did not come to its end; else nothing."""
+    last = tuple(entry for entry in entries if entry.run == entries[-1].run)
+    return () if any(entry.event is Event.END for entry in last) else last
+
+
 def _half_line(path: Path) -> bool:
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(0, os.SEEK_END)
@@ -106,6 +87,7 @@ def _half_line(path: Path) -> bool:
 
 def _entries(text: str) -> Iterator[Entry]:
     for line in text.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
             found = json.loads(line)
-            yield Entry(found["at"], found["run"], Event(found["event"]), found["step"], found["data"])
+            data = {str(key): str(value) for key, value in found["data"].items()}
+            yield Entry(found["at"], found["run"], Event(found["event"]), found["step"], data)

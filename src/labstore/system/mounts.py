@@ -28,11 +28,13 @@ class MountFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A mount namespace: its number, the mounts in it, and some process that lives there."""
+    """A mount namespace: its number, the mounts in it, and some process that lives there. `follows` are the ids of
+    mounts that come away by themselves when ours does (propagation), as those of most systemd services do."""
 
     number: int
     pid: int
     mounts: tuple[Mount, ...]
+    follows: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Mounts:
     def elsewhere(self) -> tuple[Namespace, ...]:
         """Every other mount namespace in which some process lives. Raises OSError where /proc cannot be read."""
         own = self._namespace("self")
+        groups = frozenset(peer for peer, _ in _groups((self.proc / "self" / "mountinfo").read_text()).values() if peer)
         found: dict[int, Namespace] = {}
         for pid in _pids(self.proc):
             number = self._namespace(str(pid))
@@ -55,7 +58,8 @@ class Mounts:
                 continue
             with contextlib.suppress(OSError, BadMountinfo):
                 text = (self.proc / str(pid) / "mountinfo").read_text(errors="surrogateescape")
-                found[number] = Namespace(number, pid, parse(text))
+                follows = frozenset(id_ for id_, both in _groups(text).items() if groups & set(both))
+                found[number] = Namespace(number, pid, parse(text), follows)
         return tuple(found.values())
 
     def _namespace(self, pid: str) -> int | None:
@@ -133,6 +137,17 @@ class Mounts:
         except CommandFailed as error:
             said = error.stderr.strip().splitlines()[-1:] or [error.reason]
             raise MountFailed(point, said[0][:300], "busy" in error.stderr) from error
+
+
+def _groups(mountinfo: str) -> Mapping[int, tuple[int, int]]:
+    """Mount id to the peer group that it shares and the one that it follows (0 for none)."""
+    found: dict[int, tuple[int, int]] = {}
+    for line in mountinfo.splitlines():
+        words = line.partition(" - ")[0].split(" ")
+        tags = dict(word.split(":", 1) for word in words[6:] if ":" in word)
+        with contextlib.suppress(ValueError):
+            found[int(words[0])] = int(tags.get("shared", 0)), int(tags.get("master", 0))
+    return found
 
 
 def of_device(mounts: Iterable[Mount], device: Device) -> tuple[Mount, ...]:

@@ -106,6 +106,13 @@ class Nfsd:
             return ()
         return tuple(found for entry in entries if (found := _client(entry)) is not None)
 
+    def count_clients(self) -> int:
+        """How many NFSv4 clients there are. Raises OSError."""
+        try:
+            return len(os.listdir(self.paths.control / "clients"))  # noqa: PTH208 - names are enough
+        except FileNotFoundError:
+            return 0
+
     def connections(self, port: int = PORT) -> tuple[Connection, ...]:
         """Established TCP connections to the server's port. Raises OSError, ValueError."""
         found: list[Connection] = []

@@ -1,0 +1,228 @@
+"""Carrying out one order on this node. Every act can be done again; whether it brought what it should is looked up
+afterwards by the caller, never taken from an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labstore.failover.observe import NFSDCLD, TROUBLE, Observer, Tools
+from labstore.failover.places import Places
+from labstore.failover.reclaim import Reclaim
+from labstore.failover.steps import title
+from labstore.failover.storage import Storage
+from labstore.formats.nfsd_clients import BadClient
+from labstore.model.address import Client
+from labstore.model.failover import Pair
+from labstore.ports.host import Command, CommandFailed
+from labstore.ports.storage_node import Do, Order, Said
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.failover import AddressTaken, StepNotDone, UnitFailed
+from labstore.system.address import AddressFailed, Interface
+from labstore.system.files import write_atomic
+from labstore.system.mounts import MountFailed
+from labstore.system.nfs_probe import NfsProbe, ProbeFailed
+from labstore.system.nfsd import PORT, identity
+from labstore.system.units import failed
+
+ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2, 30.0)
+"""Seconds between the announcements of an address that follow the first."""
+RETRY = 0.2
+FAILURES = (*TROUBLE, MountFailed, ProbeFailed, BadClient)
+SERVER = "nfs-server.service"
+
+
+@dataclass
+class Hands:
+    """Acts on this node, with what it needs to remember between two acts of one run."""
+
+    observer: Observer
+    storage: Storage = field(init=False)
+    reclaim: Reclaim = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.storage = Storage(self.observer)
+        self.reclaim = Reclaim(self.observer)
+
+    @property
+    def pair(self) -> Pair:
+        return self.observer.pair
+
+    @property
+    def places(self) -> Places:
+        return self.observer.places
+
+    @property
+    def tools(self) -> Tools:
+        return self.observer.tools
+
+    def act(self, order: Order) -> Said:
+        """See ports.storage_node.StorageNode. Raises StepFailed."""
+        try:
+            return self._acts[order.do](order)
+        except FAILURES as error:
+            raise StepFailed(StepNotDone(str(self.pair.node), title(order), str(error))) from error
+
+    @property
+    def _acts(self) -> Mapping[Do, Callable[[Order], Said]]:
+        return {
+            Do.STOP_UNITS: self._stop_units,
+            Do.BLOCK: self._block,
+            Do.RECORD: self.reclaim.record,
+            Do.STOP_SERVER: self._stop_server,
+            Do.STOP_RECOVERY: self._stop_recovery,
+            Do.REMOVE_ADDRESSES: self._remove_addresses,
+            Do.UNMOUNT: self.storage.unmount,
+            Do.DEMOTE: self.storage.demote,
+            Do.ATTACH: self.storage.attach,
+            Do.PROMOTE: self.storage.promote,
+            Do.MOUNT: self.storage.mount,
+            Do.START_RECOVERY: self._start_recovery,
+            Do.PLACE_EXPORTS: self._place_exports,
+            Do.START_SERVER: self._start_server,
+            Do.ADD_ADDRESSES: self._add_addresses,
+            Do.UNBLOCK: self._unblock,
+            Do.START_UNITS: self._start_units,
+            Do.VERIFY: self._verify,
+            Do.CERTIFY: self.reclaim.certify,
+        }
+
+    # --- units ------------------------------------------------------------------------------------------------------
+
+    def _stop_units(self, _order: Order) -> Said:
+        self.places.units.unlink(missing_ok=True)
+        self.tools.units.stop(self.pair.settings.units, self.pair.settings.deadlines.units)
+        return Said()
+
+    def _start_units(self, _order: Order) -> Said:
+        """One that fails is said and does not undo the service."""
+        _mark(self.places.units)
+        try:
+            self.tools.units.start(self.pair.settings.units, self.pair.settings.deadlines.units)
+        except CommandFailed as error:
+            states = self.tools.units.states(self.pair.settings.units)
+            bad = [unit for unit, state in states.items() if state == "failed"]
+            if not bad:
+                raise
+            return Said(tuple(UnitFailed(str(self.pair.node), unit, failed(error)) for unit in bad))
+        return Said()
+
+    # --- the network ------------------------------------------------------------------------------------------------
+
+    def _block(self, _order: Order) -> Said:
+        self.places.verified.unlink(missing_ok=True)
+        self.tools.nft.block(self.pair.cluster.service_addresses)
+        return Said()
+
+    def _unblock(self, order: Order) -> Said:
+        """Clients are let in, told that their old connections are gone, and watched as they take back what they
+        held."""
+        handover = self.reclaim.begin(order.run)
+        self.tools.nft.unblock()
+        self.places.last_active.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        write_atomic(self.places.last_active, f"{self.tools.clock.now().isoformat()}\n".encode())
+        ours = set(self.pair.cluster.service_addresses)
+        told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
+        return Said(data={"told": str(told)})
+
+    def _add_addresses(self, order: Order) -> Said:
+        """Asked for first, unless the partner was just seen to have let go; announced at once, and again."""
+        placed: list[tuple[Client, Interface]] = []
+        here = self.tools.addresses.here()
+        for address in self.pair.cluster.service_addresses:
+            interface = self._interface(address)
+            if address not in here:
+                other = None if order.partner_released else self.tools.addresses.taken_by(address, interface)
+                if other is not None:
+                    raise StepFailed(AddressTaken(str(address), other))
+                self.tools.addresses.add(address, interface)
+            self.tools.addresses.announce(address, interface)
+            placed.append((address, interface))
+        threading.Thread(target=self._announce_again, args=(placed,), daemon=True).start()
+        return Said()
+
+    def _interface(self, address: Client) -> Interface:
+        named = self.pair.settings.interfaces.get(self.pair.node)
+        return self.tools.addresses.interface(named or self.tools.addresses.interface_for(address))
+
+    def _announce_again(self, placed: Iterable[tuple[Client, Interface]]) -> None:
+        """Switches forget, and drop what they do not expect. An address that has gone meanwhile is not announced."""
+        every = list(placed)
+        for pause in ANNOUNCEMENTS:
+            self.tools.clock.sleep(pause)
+            with contextlib.suppress(AddressFailed):
+                here = self.tools.addresses.here()
+                for address, interface in every:
+                    if address in here:
+                        self.tools.addresses.announce(address, interface)
+
+    def _remove_addresses(self, _order: Order) -> Said:
+        for address in self.pair.cluster.service_addresses:
+            self.tools.addresses.remove(address)
+        return Said()
+
+    # --- NFS --------------------------------------------------------------------------------------------------------
+
+    def _stop_server(self, _order: Order) -> Said:
+        """Connections are ended first, behind the barrier: what lay in the kernel as half closed for minutes could
+        meet the same client when the address comes back."""
+        self.places.verified.unlink(missing_ok=True)
+        for address in self.pair.cluster.service_addresses:
+            kill = Command.of("ss", "--kill", "--tcp", "state", "connected", "src", f"{_bracketed(address)}:{PORT}")
+            with contextlib.suppress(CommandFailed):
+                self.tools.host.run(kill)
+        self.tools.nfsd.stop(SERVER, self.pair.settings.deadlines.server)
+        self.places.serving.unlink(missing_ok=True)
+        if self.tools.nfsd.cached_paths():
+            self.tools.nfsd.forget_exports()
+        return Said()
+
+    def _start_server(self, _order: Order) -> Said:
+        """A server that runs under another name would cost every lock at the next move: it is started anew."""
+        deadline = self.pair.settings.deadlines.server
+        if self.tools.nfsd.threads() and identity("127.0.0.1").scope != self.pair.settings.scope:
+            self.tools.nfsd.stop(SERVER, deadline)
+        self.places.verified.unlink(missing_ok=True)
+        _mark(self.places.serving)
+        self.tools.nfsd.start(SERVER, deadline)
+        return Said()
+
+    def _stop_recovery(self, _order: Order) -> Said:
+        self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
+        return Said()
+
+    def _start_recovery(self, _order: Order) -> Said:
+        """One that has its records elsewhere is ended first."""
+        if self.tools.nfsd.pids(NFSDCLD):
+            self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
+        self.tools.units.start([NFSDCLD], self.pair.settings.deadlines.server)
+        return Said()
+
+    def _place_exports(self, _order: Order) -> Said:
+        return Said(self.tools.exports.put_in_place())
+
+    def _verify(self, _order: Order) -> Said:
+        """As a client would: first what is granted in the grace period too, then, after it, a write and a lock."""
+        probe, clock = NfsProbe(self.tools.host), self.tools.clock
+        for address in self.pair.cluster.service_addresses:
+            probe.look(address, self.pair.canary, self.places.probe)
+        ends = clock.monotonic() + self.pair.settings.deadlines.verify
+        while self.tools.nfsd.in_grace() and clock.monotonic() < ends:
+            clock.sleep(RETRY)
+        for address in self.pair.cluster.service_addresses:
+            probe.use(address, self.pair.canary, self.places.probe, secrets.token_hex(8), str(self.pair.node))
+        _mark(self.places.verified)
+        return Said()
+
+
+def _mark(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    path.touch()
+
+
+def _bracketed(address: Client) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
