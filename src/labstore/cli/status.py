@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from textwrap import wrap
 
 import click
 
 from labstore.cli.exit import Exit
 from labstore.cli.options import Chosen, Told, hands, json_option, site_options
-from labstore.cli.output import emit, line, reports, when
+from labstore.cli.output import WIDTH, emit, line, reports, when
 from labstore.model.site import Site
 from labstore.reconcile.record import State
 from labstore.reports.in_file import BadFile
@@ -104,7 +105,10 @@ def _screen(
 
 def _room(room: RoomStatus, now: datetime) -> None:
     kept = room.kept
-    click.echo(click.style(room.what, bold=True) + "  " + click.style(safe(room.headline), fg=_COLOUR[room.health]))
+    headline = wrap(safe(room.headline), WIDTH - len(room.what) - 2) or [""]
+    click.echo(click.style(room.what, bold=True) + "  " + click.style(headline[0], fg=_COLOUR[room.health]))
+    for more in headline[1:]:
+        click.secho(f"  {more}", fg=_COLOUR[room.health])
     line(f"  {kept.state.value} since {when(kept.since)} ({ago((now - kept.since).total_seconds())}), on {kept.node}")
     for detail in _details(kept, now):
         line(f"  {detail}")

@@ -155,7 +155,7 @@ def _headline(kept: Kept, silent: str | None) -> str:
     return {
         State.CONVERGED: f"converged: {served}",
         State.HOLDING: f"holding: {served} as they were; {_holding(facts)}",
-        State.REFUSED: f"refused: {len(kept.refused)} of its plans wait for a person; {served}",
+        State.REFUSED: f"refused: {plural(len(kept.refused), 'decision')} needed; {served}",
         State.FAILED: f"failed: {served} still served" if "served_exports" in facts else "failed",
     }[kept.state]
 
