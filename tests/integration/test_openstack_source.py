@@ -117,7 +117,7 @@ def test_one_login_and_one_listing_for_all_projects_and_looks(site: Site) -> Non
         snapshot = site.inventory.changes(snapshot)
     assert site.cloud.count("auth/tokens") == 1
     assert site.cloud.count("servers/detail") == 4
-    assert site.cloud.count() == 6
+    assert site.cloud.count() == 7  # with one look at the versions of Keystone
     assert (snapshot.requests, snapshot.missing()) == (1, ())
 
 
@@ -147,7 +147,7 @@ def test_several_regions_side_by_side(two: Site) -> None:
     two.cloud.latency = 0.2
     started = time.monotonic()
     snapshot = two.inventory.listing()
-    assert time.monotonic() - started < 0.2 * 4
+    assert time.monotonic() - started < 0.2 * 5  # versions, login, projects, then both regions at once
     assert names(snapshot, OTHER, two.id("maps")) == {"maps-far"}
     assert names(snapshot, REGION, two.id("maps")) == {"maps-0", "maps-1", "maps-2"}
     assert names(snapshot, OTHER, two.id("tools")) == set()
@@ -189,7 +189,7 @@ def test_projects_of_other_domains_are_not_ours(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("scope", "words"),
-    [({"system_scope": "all"}, "system"), ({"domain_id": "default"}, "domain"), ({"unscoped": True}, "no")],
+    [({"system_scope": "all"}, "system"), ({"domain_id": "default"}, "domain"), ({"user_domain_id": "default"}, "no")],
 )
 def test_wrong_token_scope_is_refused_and_a_corrected_file_is_taken(site: Site, scope: Any, words: str) -> None:
     site.cloud.clouds_file(site.directory, **scope)
@@ -226,6 +226,17 @@ def test_the_2019_outage_401_for_everything_takes_nothing_away_and_does_not_hamm
         assert isinstance(snapshot.regions[REGION].others, Missing)
     assert site.cloud.count() - asked <= 20 * 4
     assert set(site.inventory.confirm([Instance("x", "x", "p", REGION, "ACTIVE", ())]).values()) == {Presence.UNKNOWN}
+    site.rules()
+    assert set(seen(site.inventory.listing())) == ALL
+
+
+def test_401_for_everything_from_the_start_does_not_hang(site: Site) -> None:
+    """keystoneauth waits for its own lock for ever where even the list of versions answers 401 (seen)."""
+    site.rules({"status": 401})
+    started = time.monotonic()
+    snapshot = site.inventory.listing()
+    assert time.monotonic() - started < 1.0
+    assert isinstance(snapshot.projects, Missing)
     site.rules()
     assert set(seen(site.inventory.listing())) == ALL
 

@@ -53,7 +53,7 @@ class FakeCloud:
             "user_domain_id": "default",
             **(scope or {"project_name": "home", "project_domain_id": "default"}),
         }
-        entry = {"auth_type": "v3password", "auth": auth}
+        entry = {"auth_type": "password", "auth": auth}
         target = directory / "clouds.yaml"
         target.write_text(json.dumps({"clouds": {"fake": entry}}))
         return target

@@ -34,6 +34,14 @@ class Job:
             self._error = error
 
 
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """What `work` gives. Raises TimeoutError where that takes longer; the work is then left to itself."""
+    given: list[T] = []
+    if not Job("labstore-within", lambda: given.append(work())).ended(seconds):
+        raise TimeoutError
+    return given[0]
+
+
 def side_by_side(items: Iterable[T], work: Callable[[T], None], threads: int) -> None:
     """Do `work` for each item, at most `threads` at a time; returns when all are done. Raises what any work raised."""
     queue: SimpleQueue[T] = SimpleQueue()

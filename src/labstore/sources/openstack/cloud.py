@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keystoneauth1 import plugin
 from keystoneauth1.access import AccessInfo, AccessInfoV3
@@ -17,12 +17,16 @@ from openstack.config.cloud_region import CloudRegion
 
 from labstore.model.site import OpenStackSettings
 from labstore.ports.clock import Clock
+from labstore.sources.openstack.background import within
 from labstore.sources.openstack.exchange import Answered, BoundedAdapter, Exchange, Meter, translated
 from labstore.sources.openstack.manners import Manners
 from labstore.sources.openstack.trouble import Refused, Trouble
 
 PROJECT_TOKEN_LIFE = 600.0
 """Seconds for which the token of one project is used again; every cloud's tokens live longer."""
+
+
+T = TypeVar("T")
 
 
 class ScopeUnfit(Refused):
@@ -59,6 +63,7 @@ class Cloud:
         self._interface: Any = "public"
         self._login: Login | None = None
         self._projects: dict[str, tuple[str, float]] = {}
+        self._endpoints: dict[tuple[str, str | None], tuple[str, str]] = {}
 
     def login(self) -> Login:
         """The login, renewed where it is about to end. Raises Refused (ScopeUnfit for a scope that is of no use).
@@ -152,8 +157,8 @@ class Cloud:
         session = self._opened()
         if not isinstance(session.auth, BaseIdentityPlugin):
             raise Refused(Trouble.UNUSABLE, "the auth_type in clouds.yaml is not one that logs in")
-        with translated():
-            return session.auth.get_access(session)
+        auth = session.auth
+        return self._bounded("the login", lambda: auth.get_access(session))
 
     def _logged_in_again(self, stale: str) -> Login | None:
         with self._lock:
@@ -196,13 +201,30 @@ class Cloud:
             return self._session
 
     def _endpoint(self, *, version: str, **where: Any) -> str:
-        self.login()
+        token, key = self.login().token, (where["service_type"], where["region_name"])
+        kept = self._endpoints.get(key)
+        if kept is not None and kept[0] == token:
+            return kept[1]
+        url = self._bounded("the way to an endpoint", lambda: self._found(version, where))
+        self._endpoints[key] = (token, url)
+        return url
+
+    def _found(self, version: str, where: Mapping[str, Any]) -> str:
         session = self._opened()
-        with translated():
-            url = session.get_endpoint(session.auth, min_version=version, max_version=f"{version}.latest", **where)
+        url = session.get_endpoint(session.auth, min_version=version, max_version=f"{version}.latest", **where)
         if not url:
             raise Refused(Trouble.UNUSABLE, f"the catalog has no {where['service_type']} endpoint to use")
         return str(url).rstrip("/")
+
+    def _bounded(self, what: str, ask: Callable[[], T]) -> T:
+        """For what keystoneauth does by itself, several requests and locks: it was seen to wait for its own lock for
+        ever. The session is given up where it hangs."""
+        try:
+            with translated():
+                return within(2 * self._settings.call_deadline, ask)
+        except TimeoutError:
+            self._session = self._login = None
+            raise Refused(Trouble.LATE, f"{what} hangs") from None
 
 
 def _configured(settings: OpenStackSettings) -> CloudRegion:

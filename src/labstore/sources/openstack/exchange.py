@@ -70,6 +70,9 @@ class BoundedAdapter(HTTPAdapter):
 
     requests by itself bounds only the wait for the next byte: a server that sends one byte a second would be listened
     to for ever. A `timeout` is (seconds to connect, seconds for everything).
+
+    A 401 to a request that had no token to show becomes a failed connection: keystoneauth would ask again with a token,
+    and while it is logging in that waits for its own lock, for ever (seen with 5.18 where discovery answers 401).
     """
 
     def __init__(self, meter: Meter, clock: Clock, pool: int) -> None:
@@ -91,6 +94,8 @@ class BoundedAdapter(HTTPAdapter):
         finally:
             raw.close()
         self._meter.count(len(body))
+        if response.status_code == 401 and request.method == "GET" and "X-Auth-Token" not in request.headers:
+            raise requests.exceptions.ConnectionError("HTTP 401 before there was a login")
         response.raw = io.BytesIO(body)
         return response
 
@@ -163,6 +168,8 @@ def translated() -> Iterator[None]:
         yield
     except (ClientException, SDKException, requests.exceptions.RequestException, yaml.YAMLError) as error:
         raise Refused(_trouble(error), _words(error)) from error
+    except TimeoutError:
+        raise
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise Refused(Trouble.UNREADABLE, f"{type(error).__name__}: {_words(error)}") from error
 

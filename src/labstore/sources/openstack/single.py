@@ -79,7 +79,7 @@ def project_by_project(
     errand = _Errand(source, ask)
     side_by_side(projects.values(), errand.go, threads)
     if errand.refusals and not errand.answered:
-        raise errand.refusals[0]
+        raise next(iter(errand.common()), errand.refusals[0])
     return errand.harvest
 
 
@@ -98,7 +98,7 @@ class _Errand:
             if not project.enabled:
                 raise Refused(Trouble.UNAUTHORIZED, "the project is disabled")  # nobody can log in to it
             if self._hopeless():
-                raise self.refusals[-1]
+                raise self.common()[0]
             found = self._ask(project.id)
         except Refused as refused:
             self._note(project, refused)
@@ -115,7 +115,9 @@ class _Errand:
             if project.enabled:
                 self.refusals.append(refused)
 
+    def common(self) -> list[Refused]:
+        """The refusals whose cause is not the project's: one that is closed to us says nothing about the others."""
+        return [refused for refused in list(self.refusals) if refused.trouble not in _OWN]
+
     def _hopeless(self) -> bool:
-        """Whether the cause is not the projects': a project that is closed to us says nothing about the others."""
-        common = [refused for refused in list(self.refusals) if refused.trouble not in _OWN]
-        return not self.answered and len(common) >= HOPELESS
+        return not self.answered and len(self.common()) >= HOPELESS
