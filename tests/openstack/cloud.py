@@ -58,6 +58,16 @@ class Lab:
 
     clouds = ROOT / "clouds.yaml"
 
+    def running(self) -> bool:
+        try:
+            return self.request(KEYSTONE, "GET", "/v3").status == 200
+        except OSError:
+            return False
+
+    def start(self) -> None:
+        """Install, start and seed whatever is not there."""
+        self._script("openstack-up.sh")
+
     def expected(self) -> dict[str, dict[str, dict[str, list[str]]]]:
         """Project: server: kind: addresses, made from Neutron's ports, not from Nova's listing."""
         expected: dict[str, dict[str, dict[str, list[str]]]] = json.loads((ROOT / "expected.json").read_text())
