@@ -23,6 +23,8 @@ class Override(StrEnum):
     ALLOW_MASS_REMOVAL = "allow-mass-removal"
     ALLOW_LAST_CLIENT = "allow-last-client"
     ALLOW_PROJECT_IDENTITY = "allow-project-identity"
+    ALLOW_ACCOUNT_IDENTITY = "allow-account-identity"
+    ALLOW_ROTATION_GAP = "allow-rotation-gap"
     ALLOW_EMPTY = "allow-empty"
     ALLOW_STANDBY = "allow-standby"
     ALLOW_UNMOUNTED = "allow-unmounted"
@@ -36,6 +38,8 @@ OVERRIDE_HELP: Mapping[Override, str] = {
     Override.ALLOW_MASS_REMOVAL: "apply a batch of removals that is larger than the brake",
     Override.ALLOW_LAST_CLIENT: "remove the last client of a project without the cloud's word that it is deleted",
     Override.ALLOW_PROJECT_IDENTITY: "accept that a project name now belongs to another project id",
+    Override.ALLOW_ACCOUNT_IDENTITY: "accept that a database account now belongs to another directory entry",
+    Override.ALLOW_ROTATION_GAP: "rotate although more than one replica server does not answer",
     Override.ALLOW_EMPTY: "apply a table without a single private (or public) export",
     Override.ALLOW_STANDBY: "write exports on a node that does not hold the service address",
     Override.ALLOW_UNMOUNTED: "export from a volume that is not mounted as the site file says",

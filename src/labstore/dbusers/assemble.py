@@ -1,0 +1,71 @@
+"""Settings as a working reconciler: the only place of the room where they become connections and files."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from labstore.dbusers.crew import Crew
+from labstore.dbusers.cycle import DbCycle
+from labstore.dbusers.observe import Observer
+from labstore.dbusers.vault import Vault
+from labstore.model.database import FoundAccount
+from labstore.model.dbusers_settings import DbusersSettings, FileDirectorySettings, LedgerSettings
+from labstore.ports.clock import Clock
+from labstore.ports.credential_writer import CredentialWriter
+from labstore.ports.directory import Directory
+from labstore.ports.ledger import Ledger
+from labstore.ports.node import Node
+from labstore.ports.replica_server import ReplicaServer
+from labstore.sources.file_directory import FileDirectory
+from labstore.sources.ledger.ledger import SqlLedger
+from labstore.sources.ledger.store import MariaStore, SqliteStore
+from labstore.sources.replica_hands import connect
+from labstore.sources.replica_server import MariaReplica
+from labstore.system.credential_files import CredentialFiles
+from labstore.system.node import LocalNode
+
+
+def directory(settings: DbusersSettings, clock: Clock) -> Directory:
+    if isinstance(settings.directory, FileDirectorySettings):
+        return FileDirectory(settings.directory, settings.uids, clock)
+    # python-ldap is an extra: a site with a file of people does without
+    from labstore.sources.ldap_directory import LdapDirectory  # noqa: PLC0415
+
+    return LdapDirectory(settings.directory, settings.uids, clock)
+
+
+def ledger(settings: LedgerSettings, clock: Clock) -> Ledger:
+    return SqlLedger(MariaStore(settings) if settings.sqlite is None else SqliteStore(settings.sqlite, clock))
+
+
+def servers(
+    settings: DbusersSettings, clock: Clock, before: Callable[[str], None] = lambda _sql: None
+) -> list[ReplicaServer]:
+    known: dict[FoundAccount, FoundAccount] = {}
+    return [MariaReplica(host, clock, partial(connect, host, before), known) for host in settings.hosts]
+
+
+def writer(settings: DbusersSettings, clock: Clock) -> CredentialWriter:
+    return CredentialFiles(settings.files, clock)
+
+
+def holder() -> str:
+    """Who leads: this process, on this machine."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> DbCycle:
+    """Everything put together. Nothing is asked yet."""
+    observer = Observer(
+        settings=settings,
+        directory=directory(settings, clock),
+        ledger=ledger(settings.ledger, clock),
+        crew=Crew(servers(settings, clock), clock, settings.pacing.back_off),
+        writer=writer(settings, clock),
+        clock=clock,
+        vault=Vault(),
+    )
+    return DbCycle(observer, node or LocalNode(clock), holder())
