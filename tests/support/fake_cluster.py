@@ -156,8 +156,10 @@ class World:
                 raise Forbidden(f"{name} has the address without exports or mounts")
             if m.threads and m.mounted != volumes:
                 raise Forbidden(f"{name} runs nfsd on empty directories")
-            if m.threads and not m.exports and not m.barrier >= service:
+            if m.threads and not m.exports:
                 raise Forbidden(f"{name} answers before its exports are loaded")
+            if m.addresses & service and not m.barrier >= service and not m.threads:
+                raise Forbidden(f"{name} refuses connections at the service address")
             if m.threads and not m.recovery:
                 raise Forbidden(f"{name} runs nfsd without its recovery database")
             for resource in self.pair.settings.replication.resources:
@@ -404,10 +406,14 @@ class FakeNode:
             yield put(barrier=set())
             yield put(mark=self.world.clock.now().isoformat())
         elif order.do is Do.RECORD:
+            if not me.barrier >= set(service):
+                raise Forbidden("what clients hold is written down while they go on")
             yield lambda: self._handover(True)
         elif order.do is Do.CERTIFY:
             yield lambda: self._handover(False)
         elif order.do is Do.STOP_SERVER:
+            if me.threads and not self._found[Aspect.HANDOVER]().recorded:  # type: ignore[attr-defined]
+                raise Forbidden("clients lose their locks and nobody has written them down")
             yield put(verified=False)
             yield put(threads=0)
             yield put(mountd=False)
@@ -427,6 +433,8 @@ class FakeNode:
             partner = self.world.machines[self.world.other(self.host)]
             if self.world.network and partner.alive and partner.addresses:
                 raise StepFailed(AddressTaken(str(service[0]), "the partner"))
+            if not (me.threads and me.exports):
+                raise Forbidden("an address for a node that cannot serve")
             yield put(addresses=set(service))
         elif order.do is Do.PLACE_EXPORTS:
             if self.world.pair.settings.state not in me.mounted:
@@ -447,7 +455,7 @@ class FakeNode:
         me, world = self.me, self.world
         if order.do is Do.UNMOUNT:
             volume = VolumeName(order.subject)
-            if me.threads or me.recovery or (volume in me.holders and not order.evict):
+            if me.threads or me.units or me.recovery or (volume in me.holders and not order.evict):
                 raise StepFailed(MountBusy(str(self.host), volume, me.holders.get(volume, "the NFS server")))
             me.holders.pop(volume, None)
             yield lambda: me.mounted.discard(volume)
@@ -461,6 +469,7 @@ class FakeNode:
         elif order.do is Do.ATTACH:
             yield lambda: setattr(me, "attached", True)
             yield world.meet
+
         elif order.do is Do.PROMOTE:
             name = ResourceName(order.subject)
             self._may_promote(order, name)

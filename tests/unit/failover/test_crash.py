@@ -9,10 +9,19 @@ from collections.abc import Callable
 import pytest
 
 from labstore.failover.cluster import PairMover, Run, Wish
+from labstore.failover.steps import down_orders, key, up_orders
 from labstore.model.failover import Proof
 from labstore.reports.report import Override
 from tests.support.fake_cluster import Killed, World
 from tests.support.small_pair import ALPHA, BETA, pair
+
+
+def serves(world: World, name: str) -> bool:
+    """Clients are served, it was seen that they are, and everything that belongs to the active node runs."""
+    found = [m for node, m in world.machines.items() if node == name]
+    me = found[0]
+    return world.serving() == name and me.verified and me.units and not any(world.handovers.values())
+
 
 PROOF = Proof(ALPHA, "the operator's word", "test", "now")
 
@@ -62,16 +71,16 @@ def alpha_cannot_be_asked() -> World:
 
 OUTAGE = Wish(frozenset({Override.ALLOW_OUTAGE}))
 CASES: dict[str, tuple[Callable[[], World], Callable[[World], Run], Callable[[World], bool]]] = {
-    "up, nobody serves": (nobody_serves, lambda w: mover(w).up(), lambda w: w.serving() == ALPHA),
+    "up, nobody serves": (nobody_serves, lambda w: mover(w).up(), lambda w: serves(w, ALPHA)),
     "up, the partner is not reachable but connected": (
         alpha_cannot_be_asked,
         lambda w: mover(w, BETA).up(),
-        lambda w: w.serving() == BETA,
+        lambda w: serves(w, BETA),
     ),
     "up, the partner is dead, with proof": (
         alpha_lost_power,
         lambda w: mover(w, BETA).up(Wish(proof=PROOF)),
-        lambda w: w.serving() == BETA,
+        lambda w: serves(w, BETA),
     ),
     "down, the partner is ready": (
         served_by_alpha,
@@ -91,12 +100,12 @@ CASES: dict[str, tuple[Callable[[], World], Callable[[World], Run], Callable[[Wo
     "switchover from the active node": (
         served_by_alpha,
         lambda w: mover(w).switchover(),
-        lambda w: w.serving() == BETA and not w.machines[ALPHA].mounted,
+        lambda w: serves(w, BETA) and not w.machines[ALPHA].mounted,
     ),
     "switchover from the standby": (
         served_by_alpha,
         lambda w: mover(w, BETA).switchover(),
-        lambda w: w.serving() == BETA and not w.machines[ALPHA].mounted,
+        lambda w: serves(w, BETA) and not w.machines[ALPHA].mounted,
     ),
 }
 
@@ -206,3 +215,22 @@ def test_the_whole_node_dies_at_any_moment_and_the_other_takes_over_with_proof(c
         world.check()
         assert world.serving() == BETA
         assert all(world.acknowledged <= disk.writes for disk in world.machines[ALPHA].disks.values()), "no resync"
+
+
+def test_what_takes_time_is_done_before_clients_are_made_to_wait() -> None:
+    """Only what must be behind the barrier is behind it."""
+    assert [key(order) for order in down_orders(pair())][:2] == ["stop-units", "block"]
+    up = [key(order) for order in up_orders(pair())]
+    assert up[0] == "block"
+    assert up.index("unblock") < up.index("start-units") < up.index("verify") < up.index("certify")
+
+
+def test_what_is_stopped_first_is_started_last() -> None:
+    """The state volume comes first and goes last; the address comes last and goes before the mounts."""
+    up, down = ([key(order) for order in orders(pair())] for orders in (up_orders, down_orders))
+    assert up.index("mount:state") < up.index("mount:tools") and down.index("unmount:tools") < down.index(
+        "unmount:state"
+    )
+    assert up.index("place-exports") < up.index("start-server") < up.index("add-addresses") < up.index("unblock")
+    assert down.index("stop-server") < down.index("stop-recovery") < down.index("remove-addresses")
+    assert down.index("remove-addresses") < down.index("unmount:tools") < down.index("demote:state")
