@@ -18,6 +18,7 @@ from labstore.cli.main import labstore
 from labstore.exports.history import History
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeExportServer, FakeInventory, FakeNode, instance
+from tests.support.logs_kept import logs_kept
 
 SITE = """\
 site: wikicloud
@@ -83,7 +84,7 @@ class CliWorld:
             "SUDO_USER": "alice",
             "COLUMNS": "80",
         }
-        with in_utc():
+        with in_utc(), logs_kept():
             return CliRunner(env=environment).invoke(labstore, list(arguments), input=answer, obj=self.hands)
 
     def json(self, *arguments: str) -> Any:
@@ -103,5 +104,3 @@ def in_utc() -> Iterator[None]:
         if before is not None:
             os.environ["TZ"] = before
         time.tzset()
-
-

@@ -20,7 +20,7 @@ from labstore import __version__
 from labstore.assembly import ExportsRoom, SiteFiles, SiteSource, cluster_here, from_site_file
 from labstore.cli.adopt import take_over
 from labstore.cli.exit import Exit, of_state
-from labstore.cli.options import told
+from labstore.cli.options import hands, told
 from labstore.config.builtin import builtin_site
 from labstore.config.load import DEFAULT, load_mounts
 from labstore.formats import strict_yaml
@@ -99,7 +99,7 @@ def nfs_exportd(
             click.echo(notice.text(), err=True)
         cluster = cluster_here(source(), os.environ.get("LABSTORE_CLUSTER"), file=str(file))
         become_owner_of(source().state_dir)
-        room = ExportsRoom(source, cluster.name, program(NAME))
+        room = ExportsRoom(source, cluster.name, program(NAME), hands=hands())
         if adopts:
             take_over(room)
             room.close()

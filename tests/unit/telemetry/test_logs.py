@@ -16,6 +16,7 @@ from labstore.reconcile.record import Record, State
 from labstore.reports.exports import MassRemoval, NotServed
 from labstore.telemetry import logs
 from labstore.telemetry.logs import CycleLog
+from tests.support.logs_kept import logs_kept
 
 NOW = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
 
@@ -27,12 +28,9 @@ class TerminalText(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before, handlers, level = structlog.get_config(), logging.getLogger().handlers[:], logging.getLogger().level
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    yield
-    structlog.configure(**before)
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
+    with logs_kept():
+        yield
 
 
 def said(stream: io.StringIO, level: str = "debug", **words: Any) -> str:
