@@ -8,9 +8,11 @@ from pathlib import Path
 from labstore.config import checks
 from labstore.config.projects import Resolver, below, find_volume, merged, policy_of
 from labstore.config.schema import AbsentBrakeFile, ClusterFile, InventoryFile, ProvenBrakeFile, ShareFile, SiteFile
+from labstore.config.sections import failover
 from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.mounts_file import MountsFile, PublicLine
 from labstore.model.exports import ExportOptions
+from labstore.model.failover import FailoverSettings
 from labstore.model.names import ClusterName, ProjectName, ShareName
 from labstore.model.site import (
     PUBLIC_OWNER,
@@ -51,22 +53,34 @@ def resolved(findings: Findings, file: SiteFile, mounts: Sequence[MountsFile], b
     resolver = Resolver(findings, clusters, kinds, names, _declared(findings, "shares") | _declared(findings, "public"))
     found, placed = resolver.resolve(projects)
     exports = _exports(file)
+    pairs = {name: pair for name, each in file.failover.items() if (pair := _pair(findings, name, each, clusters))}
+    canaries = tuple(failover.canary(clusters[name], pair) for name, pair in pairs.items())
     offers = [checks.Offer.of(each) for each in placed]
     offers += [checks.Offer.of_public(each, public_origins[each.name]) for each in public]
     checks.offers(findings, offers)
     checks.subnets(findings, exports, projects)
-    return Site(
+    site = Site(
         name=file.site,
         clusters=tuple(clusters.values()),
         shares=tuple(kinds.values()),
         projects=found,
-        public=public,
+        public=(*public, *canaries),
         inventory=_inventory(findings, file.inventory, base),
         exports=exports,
+        failover=pairs,
         metrics=MetricsSettings(file.metrics.listen.host, file.metrics.listen.port) if file.metrics.enabled else None,
         state_dir=file.state_dir,
         run_dir=file.run_dir,
     )
+    for name, pair in pairs.items():
+        failover.hidden(findings, clusters[name], pair, site.wanted(name))
+    return site
+
+
+def _pair(
+    findings: Findings, name: ClusterName, file: failover.FailoverFile, clusters: Mapping[str, Cluster]
+) -> FailoverSettings | None:
+    return failover.resolved(findings, name, file, clusters.get(name))
 
 
 def _declared(findings: Findings, section: str) -> frozenset[str]:

@@ -4,10 +4,16 @@ reference page. A setting's default stands in the model of the site; here stands
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator
 
+from labstore.config.fields import Section
+from labstore.config.fields import optional as _may
+from labstore.config.fields import part as _in
+from labstore.config.fields import required as _must
+from labstore.config.fields import setting as _set
+from labstore.config.sections.failover import FailoverFile
 from labstore.config.values import (
     AddressText,
     BusText,
@@ -39,35 +45,6 @@ from labstore.config.values import (
 from labstore.model.cloud import AddressKind
 from labstore.model.exports import Access, Security, Squash
 from labstore.model.site import GID_MAX, BackendKind, Expect, FsidFrom, InventoryKind
-
-
-def _set(default: Any, meaning: str, unit: str | None = None, **limits: Any) -> Any:
-    """A setting with a default as people write it; it is parsed like anything else."""
-    extra: dict[str, Any] | None = {"unit": unit} if unit else None
-    return Field(default, description=meaning, validate_default=True, json_schema_extra=extra, **limits)
-
-
-def _must(meaning: str, **limits: Any) -> Any:
-    """A setting that has to be written."""
-    return Field(description=meaning, **limits)
-
-
-def _may(meaning: str, without: str, **limits: Any) -> Any:
-    """A setting that may be left out; `without` says what is so then."""
-    return Field(None, description=meaning, json_schema_extra={"without": without}, **limits)
-
-
-def _in(model: type[BaseModel], meaning: str) -> Any:
-    """A section that may be left out: all its defaults hold then."""
-    return Field(default_factory=model, description=meaning)
-
-
-class Section(BaseModel):
-    """A map with these keys and no others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    written_only: ClassVar[bool] = False
-    """Whether leaving a setting out means "as elsewhere" instead of a default of its own."""
 
 
 class NodeFile(Section):
@@ -270,6 +247,9 @@ class SiteFile(Section):
     public: dict[ShareText, PublicFile] = _set({}, "shares that are not a project's")
     inventory: InventoryFile = _must("the source of projects and instances")
     exports: ExportsFile = _in(ExportsFile, "how exports follow the inventory")
+    failover: dict[ClusterText, FailoverFile] = _set(
+        {}, "the clusters that are pairs with replicated volumes, by name: how the service moves between their nodes"
+    )
     metrics: MetricsFile = _in(MetricsFile, "the daemon's metrics")
 
 

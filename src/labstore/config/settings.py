@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from labstore.config.schema import Section, SiteFile
+from labstore.config.fields import Section
+from labstore.config.schema import SiteFile
 from labstore.config.values import Text
 from labstore.model.names import shown
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labstore.model.address import Client
 from labstore.model.cloud import AddressKind
 from labstore.model.exports import Access, ExportOptions, Fsid, Owner, Security, Squash
 from labstore.model.names import ClusterName, ExportPath, HostName, Name, ProjectName, ShareName, VolumeName
+
+if TYPE_CHECKING:
+    from labstore.model.failover import FailoverSettings
 
 PUBLIC_OWNER = "public_"
 """Begins the owner (and so the file) of a public share: `public_<name>.exports`, as the original has it."""
@@ -363,6 +367,7 @@ class Site:
     public: tuple[PublicShare, ...] = ()
     inventory: InventorySettings = InventorySettings(InventoryKind.OPENSTACK)
     exports: ExportsSettings = ExportsSettings()
+    failover: Mapping[ClusterName, FailoverSettings] = field(default_factory=dict)
     metrics: MetricsSettings | None = MetricsSettings()
     state_dir: Path = Path("/var/lib/labstore")
     run_dir: Path = Path("/run/labstore")
