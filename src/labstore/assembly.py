@@ -14,6 +14,8 @@ from labstore.exports.backends.knfsd import Knfsd, KnfsdPaths
 from labstore.exports.cycle import ExportCycle
 from labstore.exports.history import History
 from labstore.exports.observe import Observer
+from labstore.model.failover import state_directory
+from labstore.model.names import ClusterName
 from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySettings, Site
 from labstore.ports.clock import Clock
 from labstore.ports.export_server import ExportServer
@@ -146,7 +148,11 @@ def cluster_here(site: Site, name: str | None = None, node: str | None = None, f
 
 
 def exports_state(site: Site, cluster: str) -> Path:
-    """Where the exports of a cluster are remembered."""
+    """Where the exports of a cluster are remembered: for a pair, on the volume that goes where the service goes, so
+    that a node that takes over serves what was last known good on the other."""
+    pair = site.failover.get(ClusterName(cluster))
+    if pair is not None:
+        return state_directory(site.cluster(cluster), pair) / "exports"
     return site.state_dir / "exports" / cluster
 
 
