@@ -29,7 +29,7 @@ class Here:
     room, the shared secret, and whether DRBD is of the 9 series."""
 
     labstore: str
-    run: str = "/run/labstore"
+    run: str = "/run/labstore-failover"
     secret: str | None = None
     nine: bool = False
 
@@ -181,11 +181,11 @@ def _nfs_conf(pair: Pair) -> str:
 
 
 def serving_mark(pair: Pair, here: Here) -> str:
-    return f"{here.run}/failover/{pair.cluster.name}.serving"
+    return f"{here.run}/{pair.cluster.name}.serving"
 
 
 def units_mark(pair: Pair, here: Here) -> str:
-    return f"{here.run}/failover/{pair.cluster.name}.units"
+    return f"{here.run}/{pair.cluster.name}.units"
 
 
 def _nfs_server(pair: Pair, here: Here) -> str:
@@ -210,7 +210,16 @@ def _nfsdcld(pair: Pair) -> str:
 
 
 def _condition(pair: Pair, here: Here) -> str:
-    return HEAD + f"[Unit]\nConditionPathExists={units_mark(pair, here)}\n"
+    """It may write where the service keeps its state; a unit that is shut in otherwise may not."""
+    return HEAD + "\n".join(
+        (
+            "[Unit]",
+            f"ConditionPathExists={units_mark(pair, here)}",
+            "[Service]",
+            f"ReadWritePaths=-{pair.state_directory}",
+            "",
+        )
+    )
 
 
 def _boot_unit(pair: Pair, here: Here) -> str:

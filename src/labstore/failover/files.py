@@ -21,7 +21,7 @@ class SystemFiles:
 
     pair: Pair
     labstore: str
-    run: Path = Path("/run/labstore")
+    run: Path = Path("/run/labstore-failover")
     nine: bool = False
     root: Path = Path("/")
 

@@ -10,53 +10,50 @@ from labstore.model.failover import Pair
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`run` and `state` are the site's run_dir and state_dir on this node."""
+    """`run` and `state` are root's alone: those of the site belong to the user of its daemons, who must not be able to
+    put anything in the way of root."""
 
     pair: Pair
-    run: Path = Path("/run/labstore")
-    state: Path = Path("/var/lib/labstore")
-
-    @property
-    def _run(self) -> Path:
-        return self.run / "failover"
+    run: Path = Path("/run/labstore-failover")
+    state: Path = Path("/var/lib/labstore-failover")
 
     @property
     def lock(self) -> Path:
         """Held by a run on this node, whoever drives it."""
-        return self._run / f"{self.pair.cluster.name}.lock"
+        return self.run / f"{self.pair.cluster.name}.lock"
 
     @property
     def serving(self) -> Path:
         """There while nfs-server may start here: its unit has this as a condition, so that no boot starts it."""
-        return self._run / f"{self.pair.cluster.name}.serving"
+        return self.run / f"{self.pair.cluster.name}.serving"
 
     @property
     def units(self) -> Path:
         """There while the units of the active node may start here."""
-        return self._run / f"{self.pair.cluster.name}.units"
+        return self.run / f"{self.pair.cluster.name}.units"
 
     @property
     def verified(self) -> Path:
-        return self._run / f"{self.pair.cluster.name}.verified"
+        return self.run / f"{self.pair.cluster.name}.verified"
 
     @property
     def proof(self) -> Path:
         """What the fence handler, which DRBD calls, is told about the partner."""
-        return self._run / f"{self.pair.cluster.name}.proof"
+        return self.run / f"{self.pair.cluster.name}.proof"
 
     @property
     def probe(self) -> Path:
         """Where the service is mounted for a moment to see that it can be."""
-        return self._run / f"{self.pair.cluster.name}.probe"
+        return self.run / f"{self.pair.cluster.name}.probe"
 
     @property
     def journal(self) -> Path:
-        return self.state / "failover" / f"{self.pair.cluster.name}.journal"
+        return self.state / f"{self.pair.cluster.name}.journal"
 
     @property
     def last_active(self) -> Path:
         """There if this node was the last to serve: it may serve by itself after a power cut of both."""
-        return self.state / "failover" / f"{self.pair.cluster.name}.last-active"
+        return self.state / f"{self.pair.cluster.name}.last-active"
 
     # --- on the state volume ----------------------------------------------------------------------------------------
 
@@ -71,7 +68,7 @@ class Places:
     @property
     def handover_here(self) -> Path:
         """Where it goes if the state volume cannot take it (it is full)."""
-        return self._run / f"{self.pair.cluster.name}.handover.json"
+        return self.run / f"{self.pair.cluster.name}.handover.json"
 
     @property
     def certificates(self) -> Path:
