@@ -140,7 +140,7 @@ def cluster_here(site: Site, name: str | None = None, node: str | None = None, f
     if len(here) == 1:
         return here[0]
     names = ", ".join(cluster.name for cluster in here or site.clusters)
-    problem = f"node {node} belongs to {len(here) or 'no'} clusters" + (f": {names}" if here else f" of {names}")
+    problem = f"node {node} belongs to {f'{len(here)} clusters' if here else 'none of the clusters'}: {names}"
     raise BadFile([Origin(file).problem(problem, "say which with --cluster NAME, or name the node under its cluster")])
 
 

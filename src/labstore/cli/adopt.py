@@ -100,7 +100,7 @@ def _carry_out(found: Takeover) -> Path:
     """Copy the originals, then let links of ours take their place. Returns where the copies are."""
     room, history = found.room, found.room.cycle().observer.history
     now = room.clock.now()
-    kept = exports_state(room.source(), room.cluster) / "adopted" / now.strftime("%Y%m%dT%H%M%SZ")
+    kept = exports_state(room.source(), room.cluster) / "adopted" / now.strftime("%Y%m%dT%H%M%S.%fZ")
     _copy(_directory(found), found.adoption.taken, kept)
     number = found.served.generation
     if number is None or found.adoption.table != found.served.stored:

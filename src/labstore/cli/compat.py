@@ -97,7 +97,8 @@ def nfs_exportd(
         source, file = _source(old)
         for notice in source.notices:
             click.echo(notice.text(), err=True)
-        cluster = cluster_here(source(), os.environ.get("LABSTORE_CLUSTER"), file=str(file))
+        chosen = os.environ.get("LABSTORE_CLUSTER"), os.environ.get("LABSTORE_NODE")
+        cluster = cluster_here(source(), *chosen, str(file))
         become_owner_of(source().state_dir)
         room = ExportsRoom(source, cluster.name, program(NAME), hands=hands())
         if adopts:

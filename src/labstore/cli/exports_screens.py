@@ -173,12 +173,10 @@ def _more(count: int, what: str) -> None:
 
 def outcome(record: Any) -> None:
     """The end of `apply`: what came of it."""
-    facts = record.facts
-    done = sum(result.outcome.value == "done" for result in record.results)
-    failed = [result for result in record.results if result.outcome.value == "failed"]
-    what = f"{plural(done, 'step')} done, {len(failed)} failed" if record.results else "nothing was to be done"
-    state = record.state.value
-    line(f"{state}: {what}; generation {facts.get('generation')} is served", bold=True)
+    done, failed = (sum(r.outcome.value == which for r in record.results) for which in ("done", "failed"))
+    what = f"{plural(done, 'step')} done, {failed} failed" if done or failed else "nothing was done"
+    generation = record.facts.get("generation")
+    line(f"{record.state.value}: {what}" + (f"; generation {generation} is served" if generation else ""), bold=True)
 
 
 # --- history and differences -----------------------------------------------------------------------------------------
