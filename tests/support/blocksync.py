@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labstore.blocksync.channel import Channel
+from labstore.blocksync.devices import Device
+from labstore.blocksync.digests import block_hasher
 from labstore.blocksync.ends import Meter
+from labstore.blocksync.index import IndexFolder
 from labstore.blocksync.messages import Hello, Welcome, limits_text, options_text
 from labstore.blocksync.serve import Jail, serve
 from labstore.blocksync.session import source_caches, target_index
@@ -21,8 +24,8 @@ from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Role
 from labstore.reports.blocksync import SyncFailed
 from labstore.reports.report import Report
 
-Meddle = Callable[[int, bytes], bytes | None]
-"""Given the offset in the stream and what passes there: what shall arrive instead; None cuts the connection."""
+Meddle = Callable[[int, bytes], tuple[bytes, bool]]
+"""Given the offset in the stream and what passes there: what shall arrive instead, and whether it goes on after."""
 
 
 @dataclass
@@ -46,10 +49,11 @@ class Way:
         passed = 0
         try:
             while chunk := os.read(inner, 8192):
-                changed = self.meddle(passed, chunk)
-                if changed is None:
+                arrives, goes_on = self.meddle(passed, chunk)
+                while arrives:
+                    arrives = arrives[os.write(outer, arrives) :]
+                if not goes_on:
                     return
-                os.write(outer, changed) if changed else None
                 passed += len(chunk)
         except OSError:
             pass
@@ -130,3 +134,37 @@ def run(
     thread.join(60)
     assert not thread.is_alive(), "the called end hangs"
     return Ended(report, said[0], end, sent, received)
+
+
+def honest(source: Path, target: Path, state: Path) -> None:
+    """What the index of a target says is true, whatever happened before: the digests that the next run would believe
+    are those of the target's bytes, and a target that is called good is the source."""
+    folder = IndexFolder(target_index(state, str(target)))
+    kept = folder.load()
+    if kept is None or not kept.closed or not target.exists():
+        return
+    device = Device(str(target))
+    try:
+        if kept.witness != device.witness():
+            return
+    finally:
+        device.close()
+    content = target.read_bytes()
+    hasher = block_hasher(kept.algorithm, bytes.fromhex(kept.key), kept.block_size)
+    store = folder.digests(kept, fresh=False)
+    try:
+        for block in range(kept.known):
+            piece = memoryview(content)[block * kept.block_size : (block + 1) * kept.block_size]
+            assert store.get(block, 1) == hasher([piece]), f"the index lies about block {block}"
+        if kept.root is not None:
+            assert kept.known == kept.blocks
+            assert store.root().hex() == kept.root
+    finally:
+        store.close()
+    if kept.root is not None:
+        device = Device(str(source))
+        try:
+            if kept.token == device.witness():
+                assert content == source.read_bytes(), "a target is called good that is not"
+        finally:
+            device.close()

@@ -50,7 +50,7 @@ class Channel:
     ) -> None:
         self._reading, self._writing, self._patience, self._last_words = reading, writing, patience, last_words
         self._sealer, self._checker = Sealer(), Checker()
-        self._sending = threading.Lock()
+        self._sending, self._receiving = threading.Lock(), threading.Lock()
         self._torn, self._heeds_stop = False, True
         self.grace: Callable[[float], None] = time.sleep
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -109,8 +109,7 @@ class Channel:
             self.blocked += time.monotonic() - started
             return views
         except OSError as error:
-            # the other end may have said why before it went: whoever receives gets the time to read that
-            self.grace(FAREWELL)
+            self._hear_why()
             raise self._lost(error.strerror or str(error)) from None
         while views and taken >= len(views[0]):
             taken -= len(views.pop(0))
@@ -118,10 +117,25 @@ class Channel:
             views[0] = views[0][taken:]
         return views
 
+    def _hear_why(self) -> None:
+        """The other end may have said why before it went. If nobody is receiving, look; else give them the time."""
+        if not self._receiving.acquire(blocking=False):
+            self.grace(FAREWELL)
+            return
+        try:
+            self._patience = FAREWELL
+            while True:
+                frame = self._frame()
+                if frame.kind is Kind.FAULT:
+                    raise SyncFailed(self.parsed(FaultSaid, frame).report(), told=True)
+        finally:
+            self._receiving.release()
+
     def receive(self, *kinds: Kind) -> Frame:
         """The next frame, which must be of one of these kinds; PING is passed over, FAULT is raised."""
         while True:
-            frame = self._frame()
+            with self._receiving:
+                frame = self._frame()
             if frame.kind is Kind.PING:
                 continue
             if frame.kind is Kind.FAULT:

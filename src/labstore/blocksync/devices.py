@@ -156,7 +156,7 @@ class Device:
 
 class Target(Device):
     """One that is written, and held so that nobody else can mount or claim it. A file that is not there is made,
-    but nothing below /dev ever is."""
+    but never among the devices in /dev."""
 
     _created = False
 
@@ -179,7 +179,8 @@ class Target(Device):
         return descriptor
 
     def _make(self, path: str) -> None:
-        if path.startswith("/dev/") or os.path.lexists(path):
+        folder = Path(path).parent
+        if os.path.lexists(path) or not folder.is_dir() or folder.stat().st_dev == Path("/dev").stat().st_dev:
             return
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._created = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -65,8 +66,9 @@ class End:
         return self.crew.error
 
     def interrupt(self, why: str) -> None:
-        """End soon and orderly. Safe in a signal handler."""
-        self.crew.stop(SyncFailed(Interrupted(why)))
+        """End soon and orderly. Safe in a signal handler: the locks that are needed are taken elsewhere."""
+        failure = SyncFailed(Interrupted(why))
+        threading.Thread(target=self.crew.stop, args=(failure,), daemon=True).start()
 
     def set_limits(self, limits: Limits, tell: bool) -> None:
         """From now on, here and (`tell`) at the other end."""

@@ -30,7 +30,7 @@ class Outbox:
         self._drained: Lane[None] = crew.lane(1)
         self._most = CONTENT_LIMIT // geometry.block_size
         self._blocks, self._zeros = _Blocks(), list[Range]()
-        self._said = time.monotonic()
+        self._said, self._full = time.monotonic(), False
         self._packer = _Packer(channel)
         crew.start("sender", self._send)
 
@@ -39,6 +39,7 @@ class Outbox:
         self._blocks.add(block, digest, bytes(content))
         if len(self._blocks.numbers) >= self._most:
             self._flush_data()
+            self._full = True
 
     def zeros(self, start: int, count: int) -> None:
         """These blocks are zeros now and were not."""
@@ -50,10 +51,10 @@ class Outbox:
             self._flush_zeros()
 
     def position(self, position: int, now: bool = False) -> None:
-        """Everything before this block was sent; said now and then."""
+        """Everything before this block was sent; said after every full frame, and now and then."""
         at = time.monotonic()
-        if now or at - self._said >= _EVERY:
-            self._said = at
+        if now or self._full or at - self._said >= _EVERY:
+            self._said, self._full = at, False
             self._flush_data()
             self._flush_zeros()
             self._lane.put((Kind.POSITION, [pack_position(position, self._meter.read, self._meter.changed)]))

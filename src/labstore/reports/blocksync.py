@@ -25,6 +25,11 @@ class Fault(Report):
     """Whether another try may well succeed without anybody doing anything."""
 
 
+@dataclass(frozen=True)
+class Refusal(Fault):
+    """The base of what is refused until a person decides."""
+
+
 # --- refused before anything was written -----------------------------------------------------------------------------
 
 
@@ -40,7 +45,7 @@ class CannotOpen(Fault):
 
 
 @dataclass(frozen=True)
-class NotADevice(Fault):
+class NotADevice(Refusal):
     path: str
     what: str
 
@@ -51,7 +56,7 @@ class NotADevice(Fault):
 
 
 @dataclass(frozen=True)
-class TargetInUse(Fault):
+class TargetInUse(Refusal):
     """Mounted, held by another device, or open exclusively (upstream #39)."""
 
     path: str
@@ -67,7 +72,7 @@ class TargetInUse(Fault):
 
 
 @dataclass(frozen=True)
-class AlreadyRunning(Fault):
+class AlreadyRunning(Refusal):
     path: str
     holder: str
 
@@ -78,7 +83,7 @@ class AlreadyRunning(Fault):
 
 
 @dataclass(frozen=True)
-class ForeignTarget(Fault):
+class ForeignTarget(Refusal):
     path: str
     content: str
 
@@ -92,7 +97,7 @@ class ForeignTarget(Fault):
 
 
 @dataclass(frozen=True)
-class TargetSwapped(Fault):
+class TargetSwapped(Refusal):
     path: str
     before: str
     now: str
@@ -107,7 +112,7 @@ class TargetSwapped(Fault):
 
 
 @dataclass(frozen=True)
-class SourceSwapped(Fault):
+class SourceSwapped(Refusal):
     path: str
     before: str
     now: str
@@ -122,7 +127,7 @@ class SourceSwapped(Fault):
 
 
 @dataclass(frozen=True)
-class SourceShrunk(Fault):
+class SourceShrunk(Refusal):
     path: str
     before: int
     now: int
@@ -137,7 +142,7 @@ class SourceShrunk(Fault):
 
 
 @dataclass(frozen=True)
-class SourceEmpty(Fault):
+class SourceEmpty(Refusal):
     path: str
 
     code = "blocksync-source-empty"
@@ -147,7 +152,7 @@ class SourceEmpty(Fault):
 
 
 @dataclass(frozen=True)
-class TargetTooSmall(Fault):
+class TargetTooSmall(Refusal):
     path: str
     size: int
     needed: int
@@ -162,7 +167,7 @@ class TargetTooSmall(Fault):
 
 
 @dataclass(frozen=True)
-class TargetTooLarge(Fault):
+class TargetTooLarge(Refusal):
     path: str
     size: int
     needed: int
@@ -177,7 +182,7 @@ class TargetTooLarge(Fault):
 
 
 @dataclass(frozen=True)
-class NotAllowed(Fault):
+class NotAllowed(Refusal):
     """What a forced command is not for."""
 
     asked: str
@@ -363,7 +368,7 @@ class SourceChanged(Fault):
 
 
 @dataclass(frozen=True)
-class TooMuchChanged(Fault):
+class TooMuchChanged(Refusal):
     path: str
     changed: int
     allowed: int

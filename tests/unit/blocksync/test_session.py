@@ -135,9 +135,9 @@ def test_a_target_larger_than_the_source_is_refused(source: Path, target: Path, 
 
 
 def test_a_source_written_while_it_is_read_is_not_called_good(source: Path, target: Path, state: Path) -> None:
-    def write(_offset: int, chunk: bytes) -> bytes:
+    def write(_offset: int, chunk: bytes) -> tuple[bytes, bool]:
         change(source, 199)
-        return chunk
+        return chunk, True
 
     done = run(source, target, state, SMALL, to_caller=write)
     assert isinstance(done.report, SourceChanged)

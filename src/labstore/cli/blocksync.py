@@ -1,0 +1,355 @@
+"""`labstore blocksync`: make one block device or image file equal to another, here or over ssh."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labstore.cli.exit import Exit, Stop
+from labstore.cli.output import WIDTH, emit, line
+from labstore.model.block_sync import (
+    BLOCK_SIZES,
+    PERMIT_HELP,
+    Algorithm,
+    DevicePath,
+    Limits,
+    Options,
+    Pass,
+    Permit,
+    Place,
+    ReadMode,
+    Role,
+    SyncResult,
+)
+from labstore.reports.blocksync import AlreadyRunning, NoHelper, Refusal, SyncFailed
+from labstore.reports.report import Report
+
+STATE = Path("/var/lib/labstore/blocksync")
+SSH = (
+    *("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
+    *("-o", "Compression=no", "-o", "ControlPath=none", "-x", "-a"),
+)
+REMOTE = "labstore blocksync serve"
+
+
+class _Blocksync(click.Group):
+    """`blocksync SOURCE TARGET` is `blocksync run SOURCE TARGET`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Blocksync)
+def blocksync() -> None:
+    """Make one block device or image file equal to another, and prove it.
+
+    SOURCE and TARGET are paths, one of them possibly on another machine: [USER@]HOST:PATH. Only what differs is sent,
+    and everything that is written is read back from the device.
+
+    \b
+    Examples:
+      labstore blocksync /dev/vg/home-snap backup1:/dev/backup/home
+      labstore blocksync nfs1:/dev/vg/home-snap /dev/backup/home
+      labstore blocksync old.img new.img
+    """
+
+
+@blocksync.command(short_help="Sync SOURCE to TARGET (the word `run` may be left out).")
+@click.argument("source")
+@click.argument("target")
+@click.option("--xxh3", is_flag=True, help="Compare with XXH3: faster, but whoever writes blocks can fool it.")
+@click.option(
+    "--block-size", type=click.Choice([str(size) for size in BLOCK_SIZES]), default="16384", show_default=True
+)
+@click.option("--read", type=click.Choice([str(mode) for mode in ReadMode]), default="auto", show_default=True,
+              help="What the page cache has and else around it; always around it; through it.")  # fmt: skip
+@click.option("--full", is_flag=True, help="Compare every block on both sides, whatever the index says.")
+@click.option("--scrub", type=float, default=1 / 30, help="Part of the unchanged target to read again. [1/30]")
+@click.option("--hints", type=click.Path(), help="A file on the source's machine that says where it changed.")
+@click.option("--no-cache", is_flag=True, help="Keep no copy of the index at the source.")
+@click.option("--max-change", type=float, default=1.0, help="Stop when a larger part than this differs. [1.0]")
+@click.option("--permit", type=click.Choice([str(each) for each in Permit]), multiple=True,
+              help="Once: " + "; ".join(f"{each}: {PERMIT_HELP[each]}" for each in Permit) + ".")  # fmt: skip
+@click.option("--send-limit", metavar="AMOUNT", help="Bytes per second on the way (20M).")
+@click.option("--read-limit", metavar="AMOUNT", help="Bytes per second read on either side.")
+@click.option("--reads-limit", metavar="NUMBER", help="Reads per second on either side.")
+@click.option("--control", type=click.Path(path_type=Path), help="A file with limits, read whenever it changes.")
+@click.option("--label", default="", help="Name of the source's volume, where SOURCE is one of its snapshots.")
+@click.option("--state", type=click.Path(path_type=Path), default=STATE, show_default=True,
+              help="Where digest indexes are kept.")  # fmt: skip
+@click.option("--identity", type=click.Path(), help="The key for ssh.")
+@click.option("--port", type=int, help="The port for ssh.")
+@click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh.")
+@click.option("--remote", default=REMOTE, show_default=True, help="What to run on the other machine.")
+@click.option("--attempts", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are stable.")
+def run(**given: Any) -> None:
+    """Make TARGET equal to SOURCE.
+
+    Limits can be changed while it runs: write them to the --control file (`send 20M`, `read 100M`, `reads 500`,
+    `pause`), one per line. A run that was interrupted goes on where it was when it is started again.
+    """
+    try:
+        from labstore.blocksync.session import Job, Run  # noqa: PLC0415 - needs the extra `backup`
+    except ImportError as error:
+        raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
+    work = Run(Job(**_job(given)))
+    with _interruptible(work), _limits(work, given["control"]), _shown(work):
+        try:
+            result = work.result()
+        except SyncFailed as failure:
+            raise _stop(failure.report, given["as_json"]) from None
+    emit(dataclasses.asdict(result)) if given["as_json"] else _tell(result)
+
+
+def _job(given: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says, as the fields of a Job."""
+    from labstore.blocksync.throttle import amount  # noqa: PLC0415 - as above
+
+    try:
+        options = Options(
+            algorithm=Algorithm.XXH3 if given["xxh3"] else Algorithm.BLAKE3,
+            block_size=int(given["block_size"]),
+            read=ReadMode(given["read"]),
+            scrub=given["scrub"],
+            full=given["full"],
+            cache=not given["no_cache"],
+            max_change=given["max_change"],
+            hints=given["hints"],
+            permits=frozenset(map(Permit, given["permit"])),
+        )
+        send, read, reads = (amount(given[name] or "none") for name in ("send_limit", "read_limit", "reads_limit"))
+        source, target = _place(given["source"]), _place(given["target"])
+    except ValueError as error:
+        raise Stop(Exit.CONFIGURATION, f"error: {error}", "labstore blocksync run --help") from None
+    if source.host and target.host:
+        raise Stop(Exit.CONFIGURATION, "error: one of the two has to be on this machine", "run it on one of the two")
+    return {
+        "source": source,
+        "target": target,
+        "options": options,
+        "limits": Limits(send, read, reads),
+        "state": given["state"].absolute(),
+        "label": given["label"],
+        "there": _ssh(given),
+        "attempts": given["attempts"],
+    }
+
+
+def _place(text: str) -> Place:
+    """A place as people write it: a path here may be relative."""
+    if ":" not in text.partition("/")[0] and not text.startswith("/"):
+        text = os.path.normpath(Path.cwd() / text)
+    return Place.parse(text)
+
+
+def _ssh(given: dict[str, Any]) -> tuple[str, ...]:
+    more: list[str] = []
+    for name, flag in (("identity", "-i"), ("port", "-p"), ("ssh_config", "-F")):
+        if given[name] is not None:
+            more += [flag, str(given[name])]
+    return (*SSH, *more, "--", "{host}", given["remote"])
+
+
+@blocksync.command(short_help="The other end, over ssh; as a forced command, for one job and nothing else.")
+@click.option("--source", "sources", multiple=True, help="Only be the source, and only for this device.")
+@click.option("--target", "targets", multiple=True, help="Only be the target, and only for this device.")
+@click.option("--permit", type=click.Choice([str(each) for each in Permit]), multiple=True,
+              help="With --target: what callers may permit themselves; nothing otherwise.")  # fmt: skip
+@click.option("--hints", type=click.Path(), help="With --source: the file that says where it changed.")
+@click.option("--label", default="", help="With --source: the name of its volume.")
+@click.option("--state", type=click.Path(path_type=Path), default=STATE, show_default=True)
+def serve(
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
+    permit: tuple[str, ...],
+    hints: str | None,
+    label: str,
+    state: Path,
+) -> None:
+    """Speak the protocol on standard input and output.
+
+    In authorized_keys, a key that can read one device and do nothing else:
+
+    \b
+      restrict,command="labstore blocksync serve --source /dev/vg/snap" ssh-ed25519 ...
+
+    What the caller asks ssh to run is never looked at.
+    """
+    try:
+        from labstore.blocksync.serve import Jail  # noqa: PLC0415 - needs the extra `backup`
+        from labstore.blocksync.serve import serve as be_called  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
+    if sources and targets:
+        raise Stop(Exit.CONFIGURATION, "error: a forced command is for one role", "give --source or --target")
+    jail = None
+    if sources or targets:
+        role = Role.SOURCE if sources else Role.TARGET
+        paths = frozenset(DevicePath(path) for path in sources or targets)
+        jail = Jail(role, paths, frozenset(map(Permit, permit)), hints, label)
+    try:
+        be_called(0, 1, state, jail, started=_end_by_signals)
+    except SyncFailed as failure:
+        click.echo(failure.report.message(), err=True)
+        raise SystemExit(int(Exit.FAILED)) from None
+
+
+def _end_by_signals(end: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda signum, _frame: end.interrupt(signal.Signals(signum).name))
+
+
+# --- beside the work -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _interruptible(work: Any) -> Iterator[None]:
+    """The first Ctrl-C ends the run orderly; the next one at once."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+        work.interrupt(signal.Signals(number).name)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.signal(each, interrupt) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _limits(work: Any, control: Path | None) -> Iterator[None]:
+    """Look at the control file every second."""
+    if control is None:
+        yield
+        return
+    from labstore.blocksync.throttle import ControlFile  # noqa: PLC0415 - needs the extra `backup`
+
+    file, over = ControlFile(control, work.job.limits), threading.Event()
+
+    def watch() -> None:
+        said = None
+        while True:
+            changed = file.changed()
+            if changed is not None:
+                work.set_limits(changed)
+            if file.problem and file.problem != said:
+                click.echo(f"warning: {control}: {file.problem}", err=True)
+            said = file.problem
+            if over.wait(1.0):
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(2.0)
+
+
+@contextlib.contextmanager
+def _shown(work: Any) -> Iterator[None]:
+    """On a terminal: how far it is, how fast, and how long it will take."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    over = threading.Event()
+
+    def show() -> None:
+        while not over.wait(0.5):
+            sys.stderr.write("\r" + progress(work.meter, time.monotonic())[: WIDTH - 1] + "\x1b[K")
+            sys.stderr.flush()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(2.0)
+
+
+def progress(meter: Any, now: float) -> str:
+    """One line: phase, part, bytes, rate, what differs, what remains."""
+    seconds = max(now - meter.started, 0.001)
+    rate = meter.position / seconds
+    parts = [f"{meter.phase}: {size(meter.position)} of {size(meter.total)}"]
+    if meter.total:
+        parts[0] += f" ({100 * meter.position / meter.total:.0f} %)"
+    parts += [f"{size(rate)}/s", f"{meter.changed} blocks differ"]
+    if rate and meter.position < meter.total:
+        parts.append(f"{span((meter.total - meter.position) / rate)} left")
+    return ", ".join(parts)
+
+
+def size(number: float) -> str:
+    """Bytes for people: `1.5 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def span(seconds: float) -> str:
+    """A time for people: `3 h 12 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+
+
+_PASSES = {
+    Pass.BOTH: "both sides were read in full",
+    Pass.INDEX: "the source was read, the target's index was sent",
+    Pass.CACHED: "the source was read, the target's index was known there",
+    Pass.HINTED: "only what the hints say was read, and a sample of the rest",
+}
+
+
+def _tell(result: SyncResult) -> None:
+    line(f"equal: {size(result.size)}, generation {result.generation}, root {result.root[:16]}")
+    line(f"  {_PASSES[result.passed]} ({result.why})")
+    changed = f"{result.changed} blocks differed" + (f", {result.zeroed} of them now zeros" if result.zeroed else "")
+    way = size(result.sent + result.received)
+    line(f"  {changed}; {size(result.read)} read, {way} on the way, {span(result.seconds)}")
+    how = "from the device" if result.read_back == "direct" else "with the cache dropped, as its file system wants it"
+    line(f"  every written block was read back {how}; {size(result.scrubbed)} of the rest looked at again")
+    for note in result.notes:
+        line(f"  note: {note}")
+
+
+def _stop(report: Report, as_json: bool) -> BaseException:
+    status = Exit.REFUSED if isinstance(report, Refusal) else Exit.FAILED
+    if isinstance(report, AlreadyRunning):
+        status = Exit.LOCKED
+    if as_json:
+        emit(report.to_dict())
+        return SystemExit(int(status))
+    return Stop.because(status, [report])

@@ -1,0 +1,75 @@
+"""A private sshd on loopback, with keys of its own, for one test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SSHD = "/usr/sbin/sshd"
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """`config` is the ssh configuration file that reaches it as host `elsewhere`."""
+
+    config: Path
+    authorized: Path
+    public: str
+    process: subprocess.Popen[bytes]
+
+    def allow(self, forced: str | None = None) -> None:
+        """Let the key in; with a forced command for that and nothing else."""
+        options = f'restrict,command="{forced}" ' if forced else ""
+        self.authorized.write_text(options + self.public)
+
+
+@contextlib.contextmanager
+def private_sshd(folder: Path) -> Iterator[Sshd]:
+    """Skips the test where there is no sshd, or where one cannot be run."""
+    if not Path(SSHD).exists() or shutil.which("ssh") is None:
+        pytest.skip("openssh-server is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("sshd wants root")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    authorized = folder / "authorized_keys"
+    authorized.touch(mode=0o600)
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {authorized}\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\nMaxStartups 100\n"
+    )
+    (folder / "config").write_text(
+        f"Host elsewhere\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/user\n IdentitiesOnly yes\n"
+        f" StrictHostKeyChecking accept-new\n UserKnownHostsFile {folder}/known_hosts\n LogLevel ERROR\n"
+    )
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        sshd = Sshd(folder / "config", authorized, (folder / "user.pub").read_text(), process)
+        sshd.allow()
+        yield sshd
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    pytest.fail("sshd did not come up")
