@@ -20,7 +20,8 @@ from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySe
 from labstore.ports.clock import Clock
 from labstore.ports.export_server import ExportServer
 from labstore.ports.inventory import Inventory
-from labstore.ports.node import Node
+from labstore.ports.node import Node, VolumeState
+from labstore.reconcile.facts import Fact
 from labstore.reports.in_file import BadFile, Origin
 from labstore.reports.report import Report
 from labstore.system import locks
@@ -234,6 +235,14 @@ def server_name(cluster: Cluster) -> str:
     return {BackendKind.KNFSD: "the kernel's NFS server", BackendKind.GANESHA: "NFS-Ganesha"}[cluster.backend]
 
 
+class StateElsewhere(Exception):
+    """The volume on which a pair remembers its exports is not mounted here: the other node has it, or nobody."""
+
+    def __init__(self, volume: str, found: str) -> None:
+        self.volume, self.found = volume, found
+        super().__init__(f"volume {volume}, on which the exports are remembered: {found}")
+
+
 @dataclass(frozen=True)
 class Hands:
     """What makes the parts of a site concrete: the real things, unless somebody hands in others."""
@@ -249,7 +258,7 @@ class ExportsRoom:
     """One cluster's exports on this node, put together from the site, and anew when the site changes a part of it.
 
     `wrap` may put something around the inventory (a daemon that wants to be interruptible). A `dry` one leaves no
-    trace: it can propose, and not carry out. Making it raises OSError, sqlite3.Error, BadFile.
+    trace: it can propose, and not carry out. Making it raises StateElsewhere, OSError, sqlite3.Error.
     """
 
     source: SiteSource
@@ -298,11 +307,23 @@ class ExportsRoom:
         return ExportCycle(self.source, observer, self.who, server_name(cluster), concerns=self.source.concerns)
 
     def _history(self, site: Site, cluster: Cluster) -> History:
+        self._volume_is_here(site, cluster)
         path = history_file(site, cluster.name)
         if self.dry:
             return History(path, read_only=True) if path.exists() else History(Path(":memory:"))
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         return History(path)
+
+    def _volume_is_here(self, site: Site, cluster: Cluster) -> None:
+        """Nothing is written below the mount point of a volume that is not mounted."""
+        pair = site.failover.get(cluster.name)
+        if pair is None:
+            return
+        volume = cluster.volume(pair.state)
+        answer = self.hands.node(self.clock).volume(volume)
+        found = answer.value.value if isinstance(answer, Fact) else answer.report.message()
+        if not (isinstance(answer, Fact) and answer.value is VolumeState.FIT):
+            raise StateElsewhere(volume.name, found)
 
     def _still_there(self, site: Site) -> None:
         if self.cluster not in {cluster.name for cluster in site.clusters}:

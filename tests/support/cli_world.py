@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
-from labstore.assembly import Hands
+from labstore.assembly import Hands, SiteFiles, from_site_file
 from labstore.cli.main import labstore
 from labstore.exports.history import History
+from labstore.model.names import ExportPath
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeExportServer, FakeInventory, FakeNode, instance
 from tests.support.logs_kept import logs_kept
+from tests.support.small_pair import SETTINGS
 
 SITE = """\
 site: wikicloud
@@ -63,6 +65,20 @@ class CliWorld:
                 world.inventory.add(instance(f"{name}-{number + 1}", id_, f"172.16.{net}.{number + 11}"))
         clock.advance(60)
         return world
+
+    def as_pair(self) -> Callable[[], SiteFiles]:
+        """The site as a pair with failover has it: what is remembered lies on the volume that moves."""
+        read = from_site_file(self.site_file)
+
+        def pair() -> SiteFiles:
+            files = read()
+            (cluster,) = files.site.clusters
+            volume = replace(cluster.volumes[0], mount=ExportPath(str(self.base / "srv")))
+            settings = replace(SETTINGS, cluster=cluster.name, state=volume.name)
+            clusters = (replace(cluster, volumes=(volume,)),)
+            return replace(files, site=replace(files.site, clusters=clusters, failover={cluster.name: settings}))
+
+        return pair
 
     @property
     def site_file(self) -> Path:

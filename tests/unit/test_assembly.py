@@ -12,6 +12,7 @@ from labstore.assembly import (
     ExportsRoom,
     SiteFiles,
     SiteSource,
+    StateElsewhere,
     cluster_here,
     exports_lock,
     from_site_file,
@@ -22,6 +23,7 @@ from labstore.assembly import (
 from labstore.exports.backends.ganesha import NfsGanesha
 from labstore.exports.backends.knfsd import Knfsd
 from labstore.model.site import Site
+from labstore.ports.node import VolumeState
 from labstore.reports.in_file import BadFile, Origin
 from labstore.sources.static import FileInventory
 from labstore.system.exportfs import RootExportfs, SudoExportfs
@@ -194,6 +196,22 @@ def test_a_dry_room_leaves_no_trace(world: CliWorld) -> None:
     room = ExportsRoom(source(world), "primary", "test", dry=True, hands=world.hands)
     room.cycle().propose()
     assert not (world.base / "state").exists()
+
+
+def test_a_pair_remembers_on_the_volume_that_moves(world: CliWorld) -> None:
+    room = ExportsRoom(SiteSource(world.as_pair(), world.site_file), "primary", "test", hands=world.hands)
+    room.cycle().run()
+    assert history_file(room.source(), "primary") == world.base / "srv/.labstore/exports/history.sqlite"
+    assert history_file(room.source(), "primary").exists()
+
+
+@pytest.mark.parametrize("state", [VolumeState.NOT_MOUNTED, VolumeState.WRONG_FILESYSTEM, VolumeState.READ_ONLY])
+def test_nothing_is_written_where_that_volume_is_not_mounted(world: CliWorld, state: VolumeState) -> None:
+    world.node.volumes["misc"] = state
+    room = ExportsRoom(SiteSource(world.as_pair(), world.site_file), "primary", "test", hands=world.hands)
+    with pytest.raises(StateElsewhere, match=state.value):
+        room.cycle()
+    assert not (world.base / "srv").exists()
 
 
 def test_the_history_is_made_where_it_belongs(world: CliWorld) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from labstore.assembly import ExportsRoom, Hands, SiteSource, cluster_here, from_site_file, history_file
+from labstore.assembly import ExportsRoom, Hands, SiteSource, StateElsewhere, cluster_here, from_site_file, history_file
 from labstore.cli.exit import Exit, Stop
 from labstore.config.load import DEFAULT
 from labstore.exports.history import History
@@ -127,6 +127,9 @@ def told() -> Iterator[None]:
         raise Stop.because(Exit.CONFIGURATION, error.reports) from None
     except Locked as error:
         raise Stop(Exit.LOCKED, f"error: {error}", "wait for it to end, or look at it: labstore status") from None
+    except StateElsewhere as error:
+        message = f"standby: {error}"
+        raise Stop(Exit.STANDBY, message, "run it on the active node (labstore failover status)") from None
     except StepFailed as error:
         raise Stop.because(Exit.FAILED, [error.report]) from None
     except sqlite3.Error as error:

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from prometheus_client import start_http_server
 
-from labstore.assembly import ExportsRoom, alive_file, exports_lock
+from labstore.assembly import ExportsRoom, StateElsewhere, alive_file, exports_lock
 from labstore.exports.cycle import ExportCycle
 from labstore.model.cloud import Instance, Presence
 from labstore.model.site import InventoryKind, MetricsSettings, Site
@@ -96,6 +96,18 @@ class WaitingForLock(Report):
 
     def remedy(self) -> str:
         return "let it end; it is tried again by itself"
+
+
+@dataclass(frozen=True)
+class NotMountedHere(Report):
+    volume: str
+    found: str
+
+    code = "state-not-mounted-here"
+    severity = Severity.NOTICE
+
+    def message(self) -> str:
+        return f"volume {self.volume}, on which the exports are remembered, is {self.found}: another node serves"
 
 
 class Ending(BaseException):
@@ -217,7 +229,7 @@ class ExportDaemon:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with _alone(path), self.flags.installed():
             self._pulse()
-            self._begin(self.room.cycle())
+            self._begin()
             over = self.supervisor.watch(self._well)
             self.supervisor.tell(READY="1", STATUS="serving what was last known good; asking the inventory")
             log.info("ready", cluster=self.room.cluster, who=self.room.who)
@@ -230,7 +242,7 @@ class ExportDaemon:
     def once(self) -> Record:
         """Serve first, then one cycle."""
         with self.flags.installed():
-            self._begin(self.room.cycle())
+            self._begin()
             record = self._cycle()
             self._keep(record, None)
             self._log.seen(record)
@@ -280,6 +292,9 @@ class ExportDaemon:
             record = self._guarded_cycle()
         except Locked as error:
             return self._instead(started, State.HOLDING, WaitingForLock(str(error)))
+        except StateElsewhere as error:
+            self._active = False
+            return self._instead(started, State.STANDBY, NotMountedHere(error.volume, error.found))
         except sqlite3.Error as error:
             self.room.close()
             return self._instead(started, State.FAILED, StateUnusable("the history of exports", str(error)))
@@ -300,15 +315,19 @@ class ExportDaemon:
             cycle.number = max(cycle.number, self._kept.number if self._kept else 0)
             record = cycle.run("the inventory changed", self._full, self.overrides)
             self._active = record.state is not State.STANDBY
-            self._prune(cycle)
+            if self._active:
+                self._prune(cycle)
+            else:
+                self.room.close()  # a volume that is about to be unmounted is not held
         return record
 
-    def _begin(self, cycle: ExportCycle) -> None:
+    def _begin(self) -> None:
         """Before anything outside is asked: what was last known good is served (DESIGN law 3)."""
         try:
+            cycle = self.room.cycle()
             with exports_lock(self.room.source(), self.room.cluster, NAME, TURN, self._pause):
                 self._serve_first(cycle)
-        except Ending:
+        except (Ending, StateElsewhere):
             pass  # the loop sees it
         except (Locked, sqlite3.Error, OSError) as error:
             log.error("what was last known good could not be looked at first", reason=str(error))

@@ -16,6 +16,7 @@ from labstore.assembly import ExportsRoom, SiteSource, alive_file, exports_lock,
 from labstore.daemons import exportd
 from labstore.daemons.exportd import Ending, ExportDaemon, Flags, Interruptible
 from labstore.ports.inventory import Snapshot
+from labstore.ports.node import VolumeState
 from labstore.reconcile.record import State
 from labstore.system.locks import Locked, exclusive, is_held
 from labstore.system.notify import Supervisor
@@ -135,6 +136,26 @@ def test_becoming_active_serves_before_asking(served: CliWorld) -> None:
     lab.run(2)
     assert lab.states == ["standby", "holding"]
     assert served.server.live.clients == 8
+
+
+def test_a_pair_s_volume_is_waited_for_and_let_go(world: CliWorld) -> None:
+    """Nothing is written below its mount point while the other node has it, and nothing holds it once it is to go."""
+    world.node.volumes["misc"], world.node.active = VolumeState.NOT_MOUNTED, False
+    lab = DaemonWorld(world)
+    lab.source = SiteSource(world.as_pair(), world.site_file)
+    lab.room.source = lab.source
+
+    def mounted() -> None:
+        world.node.volumes["misc"], world.node.active = VolumeState.FIT, True
+
+    open_before_leaving: list[bool] = []
+    lab.between[1] = mounted
+    lab.between[2] = lambda: setattr(world.node, "active", False)
+    lab.between[3] = lambda: open_before_leaving.append(lab.room._made is not None)
+    assert lab.run(3) == 0
+    assert lab.states == ["standby", "converged", "standby"]
+    assert open_before_leaving == [False]
+    assert {said.code for said in lab.kept[0].reports} == {"state-not-mounted-here"}
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
