@@ -18,7 +18,17 @@ from typing import Any, BinaryIO, TypeVar
 
 from labstore.model.failover import Channel, Pair
 from labstore.model.names import HostName
-from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, NodeFacts, Order, Said, StorageNode
+from labstore.ports.storage_node import (
+    EVERYTHING,
+    Aspect,
+    Entry,
+    NodeFacts,
+    Order,
+    Said,
+    SetUp,
+    StorageNode,
+    Survey,
+)
 from labstore.reconcile.codec import converter
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.failover import NodeUnreachable
@@ -73,6 +83,8 @@ class Agent:
             "act": lambda given, _: convert.unstructure(self.node.act(convert.structure(given, Order))),
             "holders": lambda _given, _: [report.to_dict() for report in self.node.holders()],
             "note": lambda given, _: [r.to_dict() for r in self.node.note(convert.structure(given, Entry))],
+            "survey": lambda _given, _: convert.unstructure(self.node.survey()),
+            "set-up": lambda given, _: convert.unstructure(self.node.set_up(SetUp(given[0]), given[1])),
             "expected": lambda _given, _: dict(self.node.expected()),
             "hold": lambda given, held: held.enter_context(self.node.hold(str(given))),
             "release": lambda _given, held: held.close(),
@@ -135,6 +147,12 @@ class RemoteNode:
 
     def note(self, entry: Entry) -> tuple[Report, ...]:
         return tuple(_report(each) for each in self._ask("note", converter().unstructure(entry), self.deadline))
+
+    def survey(self) -> Survey:
+        return converter().structure(self._ask("survey", None, 120.0), Survey)
+
+    def set_up(self, what: SetUp, subject: str = "") -> Said:
+        return converter().structure(self._ask("set-up", [what.value, subject], 3600.0), Said)
 
     def expected(self) -> Mapping[str, float]:
         return {str(key): float(value) for key, value in self._ask("expected", None, self.deadline).items()}

@@ -29,8 +29,8 @@ from labstore.system.nfs_probe import NfsProbe, ProbeFailed
 from labstore.system.nfsd import PORT, identity
 from labstore.system.units import failed
 
-ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2, 30.0)
-"""Seconds between the announcements of an address that follow the first."""
+ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2)
+"""Seconds between the announcements of an address that follow the first at once."""
 RETRY = 0.2
 FAILURES = (*TROUBLE, MountFailed, ProbeFailed, BadClient)
 SERVER = "nfs-server.service"
@@ -89,6 +89,7 @@ class Hands:
             Do.START_UNITS: self._start_units,
             Do.VERIFY: self._verify,
             Do.CERTIFY: self.reclaim.certify,
+            Do.OUTDATE: self.storage.outdate,
         }
 
     # --- units ------------------------------------------------------------------------------------------------------
@@ -145,20 +146,35 @@ class Hands:
         threading.Thread(target=self._announce_again, args=(placed,), daemon=True).start()
         return Said()
 
+    def _announce_later(self) -> None:
+        """Once more when this command has long ended: switches forget."""
+        command = (self.tools.files.labstore, "failover", "announce", "--cluster", str(self.pair.cluster.name))
+        with contextlib.suppress(CommandFailed):
+            self.tools.host.run(Command.of("systemd-run", "--collect", "--quiet", "--on-active=30", *command))
+
     def _interface(self, address: Client) -> Interface:
         named = self.pair.settings.interfaces.get(self.pair.node)
         return self.tools.addresses.interface(named or self.tools.addresses.interface_for(address))
 
     def _announce_again(self, placed: Iterable[tuple[Client, Interface]]) -> None:
-        """Switches forget, and drop what they do not expect. An address that has gone meanwhile is not announced."""
+        """One packet may be lost."""
         every = list(placed)
         for pause in ANNOUNCEMENTS:
             self.tools.clock.sleep(pause)
-            with contextlib.suppress(AddressFailed):
-                here = self.tools.addresses.here()
-                for address, interface in every:
-                    if address in here:
-                        self.tools.addresses.announce(address, interface)
+            self._announce(every)
+
+    def _announce(self, placed: Iterable[tuple[Client, Interface]]) -> None:
+        """An address that has gone meanwhile is not announced."""
+        with contextlib.suppress(AddressFailed):
+            here = self.tools.addresses.here()
+            for address, interface in placed:
+                if address in here:
+                    self.tools.addresses.announce(address, interface)
+
+    def announce(self) -> None:
+        """Tell the network once more where the service addresses are, if they are here."""
+        with contextlib.suppress(AddressFailed):
+            self._announce([(each, self._interface(each)) for each in self.pair.cluster.service_addresses])
 
     def _remove_addresses(self, _order: Order) -> Said:
         for address in self.pair.cluster.service_addresses:
@@ -207,6 +223,7 @@ class Hands:
 
     def _verify(self, _order: Order) -> Said:
         """As a client would: first what is granted in the grace period too, then, after it, a write and a lock."""
+        self._announce_later()
         probe, clock = NfsProbe(self.tools.host), self.tools.clock
         for address in self.pair.cluster.service_addresses:
             probe.look(address, self.pair.canary, self.places.probe)

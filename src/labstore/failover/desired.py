@@ -149,7 +149,7 @@ def _handlers(pair: Pair, here: Here) -> tuple[Statement, ...]:
     """Only handlers that are there: a fencing policy without one can never promote alone (upstream 1.10)."""
     settings, found = pair.settings.replication, list[Statement]()
     if settings.fencing is not Fencing.DONT_CARE:
-        found.append(statement("fence-peer", f"{here.labstore} failover fence-peer"))
+        found.append(statement("fence-peer", f"{here.labstore} failover fence-peer --cluster {pair.cluster.name}"))
     if settings.resync_snapshots:
         found.append(statement("before-resync-target", "/usr/lib/drbd/snapshot-resync-target-lvm.sh -p 15 -- -c 16k"))
         found.append(statement("after-resync-target", "/usr/lib/drbd/unsnapshot-resync-target-lvm.sh"))
@@ -231,9 +231,7 @@ def _boot_unit(pair: Pair, here: Here) -> str:
             "After=network-online.target local-fs.target",
             "Wants=network-online.target",
             "[Service]",
-            "Type=oneshot",
-            "RemainAfterExit=yes",
-            "TimeoutStartSec=infinity",
+            "Type=exec",
             f"ExecStart={here.labstore} failover boot --cluster {pair.cluster.name}",
             "[Install]",
             "WantedBy=multi-user.target",

@@ -33,7 +33,7 @@ class Handover:
 
 def write_handover(path: Path, handover: Handover) -> None:
     """Durable when it returns. Raises OSError; then an older one is still there."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(path.parent, 0o700)
     write_atomic(path, to_json(handover).encode(), mode=0o600)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from labstore.failover.apply import Hands
+from labstore.failover.building import Builder
 from labstore.failover.observe import Observer
 from labstore.model.names import HostName
-from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, Event, NodeFacts, Order, Said
+from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, Event, NodeFacts, Order, Said, SetUp, Survey
 from labstore.reports.failover import NotJournaled
 from labstore.reports.report import Report
 from labstore.system.journal import Journal
@@ -26,9 +27,11 @@ class LocalNode:
 
     observer: Observer
     hands: Hands = field(init=False)
+    builder: Builder = field(init=False)
 
     def __post_init__(self) -> None:
         self.hands = Hands(self.observer)
+        self.builder = Builder(self.observer)
 
     @property
     def name(self) -> HostName:
@@ -62,6 +65,12 @@ class LocalNode:
         except OSError as error:
             return (NotJournaled(str(self.name), str(error)),)
         return ()
+
+    def survey(self) -> Survey:
+        return self.builder.survey()
+
+    def set_up(self, what: SetUp, subject: str = "") -> Said:
+        return self.builder.set_up(what, subject)
 
     def expected(self) -> Mapping[str, float]:
         """The median of the last runs."""

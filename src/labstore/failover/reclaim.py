@@ -132,7 +132,7 @@ def words(found: Certificate) -> str:
 
 
 def write_certificate(path: Path, found: Certificate) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(path.parent, 0o700)
     write_atomic(path, json.dumps(converter().unstructure(found), indent=1).encode(), mode=0o600)
 
 

@@ -68,6 +68,7 @@ KINDS: Mapping[Do, Kind] = {
         _kind(Do.UNBLOCK, "let clients in", (Aspect.BARRIER,), 0.2, "server"),
         _kind(Do.START_UNITS, "start what runs on the active node only", (Aspect.UNITS,), 3.0, "units"),
         _kind(Do.VERIFY, "mount, write and lock through the service address", (Aspect.VERIFIED,), 3.0, "verify"),
+        _kind(Do.OUTDATE, "mark as outdated", (Aspect.REPLICATION,), 0.3, "demote"),
         _kind(Do.CERTIFY, "compare what clients hold with what they held", (Aspect.HANDOVER,), 10.0, "verify"),
     )
 }
@@ -220,6 +221,12 @@ def _demote(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
     return _judged(facts.replication, lambda found: (status := _of(found, order)) is None or not status.primary)
 
 
+def _outdate(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
+    return _judged(
+        facts.replication, lambda found: (s := _of(found, order)) is not None and s.worst_disk is DiskState.OUTDATED
+    )
+
+
 def _attach(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
     """A resource that stands alone is left so: why it does is for a person to see before it is connected again."""
     return _judged(facts.replication, lambda found: attached(_of(found, order)))
@@ -257,6 +264,7 @@ _TESTS: Mapping[Do, Callable[[Order, NodeFacts, Pair], Met]] = {
     Do.REMOVE_ADDRESSES: _remove_addresses,
     Do.UNMOUNT: _unmount,
     Do.DEMOTE: _demote,
+    Do.OUTDATE: _outdate,
     Do.ATTACH: _attach,
     Do.PROMOTE: _promote,
     Do.MOUNT: _mount,

@@ -70,7 +70,8 @@ class Storage:
             self.tools.drbd.up(name)
         elif status.worst_disk is DiskState.DISKLESS:
             self.tools.drbd.attach(name)
-        self._await_partner(name, 0.0 if order.proof else self.pair.settings.replication.connect_wait)
+        alone = order.proof is not None or not order.wait
+        self._await_partner(name, 0.0 if alone else self.pair.settings.replication.connect_wait)
         return Said()
 
     def _await_partner(self, name: ResourceName, wait: float) -> None:
@@ -82,6 +83,19 @@ class Storage:
             settled = status is not None and (status.connected or status.connection is ConnectionState.STAND_ALONE)
             if settled and status is not None and status.worst_disk is not DiskState.NEGOTIATING:
                 return
+            clock.sleep(RETRY)
+
+    def outdate(self, order: Order) -> Said:
+        """DRBD does not do it while it still believes in the connection: that takes it some seconds to notice."""
+        clock = self.tools.clock
+        ends = clock.monotonic() + self.pair.settings.deadlines.demote
+        while True:
+            try:
+                self.tools.drbd.outdate(ResourceName(order.subject))
+                return Said()
+            except DrbdFailed as error:
+                if error.why is not Refused.STATE or clock.monotonic() >= ends:
+                    raise
             clock.sleep(RETRY)
 
     def promote(self, order: Order) -> Said:

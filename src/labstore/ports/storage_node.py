@@ -232,6 +232,8 @@ class Do(StrEnum):
     VERIFY = "verify"
     CERTIFY = "certify"
     START_UNITS = "start-units"
+    OUTDATE = "outdate"
+    """Not a step of a move: the partner serves alone, and this node's data is not to be taken for the newest."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class Order:
     """One thing to do. `subject` is a volume for (un)mounting, a resource for attaching and role changes. `proof` is
     that of a partner that does not answer; `evict` allows to end processes that hold a mount; `partner_released` says
     that the partner was seen without the service addresses in this run. `force`: a person accepts that newer data of
-    the partner is lost."""
+    the partner is lost. `wait`: give an attached resource time to find its partner."""
 
     do: Do
     subject: str = ""
@@ -247,6 +249,7 @@ class Order:
     evict: bool = False
     force: bool = False
     partner_released: bool = False
+    wait: bool = True
     run: str = ""
 
 
@@ -256,6 +259,56 @@ class Said:
 
     reports: tuple[Report, ...] = ()
     data: Mapping[str, str] = field(default_factory=dict)
+
+
+class DiskContent(StrEnum):
+    """What is on a backing device. Only what is EMPTY is ever written over."""
+
+    EMPTY = "empty"
+    NEW_METADATA = "DRBD metadata without data"
+    IN_SERVICE = "DRBD metadata with data"
+    DATA = "data"
+    ABSENT = "absent"
+    IN_USE = "in use"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFound:
+    """A backing device before a pair is set up. `words` say what was found; `size` in bytes; `filesystem` is the type
+    of what lies on the DRBD device above it, empty where nothing does or where it is not Primary here."""
+
+    path: str
+    content: DiskContent
+    words: str = ""
+    size: int = 0
+    filesystem: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What setting a pair up needs to know of a node. `missing` are programs that are not installed; `adjustments`
+    what `drbdadm adjust` would do, by resource."""
+
+    node: HostName
+    disks: Mapping[ResourceName, DiskFound] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    adjustments: Mapping[ResourceName, tuple[str, ...]] = field(default_factory=dict)
+
+
+class SetUp(StrEnum):
+    """What a node can be told while a pair is set up or adjusted. Each can be told again."""
+
+    WRITE_FILES = "write-files"
+    CREATE_METADATA = "create-metadata"
+    FIRST_PRIMARY = "first-primary"
+    DECLARE_EQUAL = "declare-equal"
+    MAKE_FILESYSTEM = "make-filesystem"
+    FURNISH = "furnish"
+    RELEASE = "release"
+    GUARD_MOUNT_POINT = "guard-mount-point"
+    ENABLE = "enable"
+    ADJUST = "adjust"
 
 
 class StorageNode(Protocol):
@@ -280,6 +333,12 @@ class StorageNode(Protocol):
     def note(self, entry: Entry) -> tuple[Report, ...]:
         """Put a line into the node's journal, durably. A journal that cannot be written is reported, not raised: by
         then clients may be waiting."""
+
+    def survey(self) -> Survey:
+        """What there is before a pair is set up or adjusted. Changes nothing. Raises StepFailed."""
+
+    def set_up(self, what: SetUp, subject: str = "") -> Said:
+        """One thing of setting up. Raises StepFailed."""
 
     def expected(self) -> Mapping[str, float]:
         """Seconds that steps took here in earlier runs, by their keys."""

@@ -145,6 +145,11 @@ class Drbd:
         """Write DRBD's own blocks onto the backing device. Only ever after it was found to hold nothing."""
         self._run("create-md", resource, "--force", deadline=deadline, env={"DRBD_DONT_WARN_ON_VERSION_MISMATCH": "1"})
 
+    def declare_equal(self, resource: ResourceName) -> None:
+        """Say that both sides hold the same bytes already, so that nothing is copied. Only for devices that are known
+        to be all zeros, connected, and without data so far."""
+        self._run("new-current-uuid", resource, "--clear-bitmap", volume="/0")
+
     def adjust(self, resource: ResourceName) -> None:
         """Let the running resource be as its file says."""
         self._run("adjust", resource)
@@ -166,8 +171,9 @@ class Drbd:
         before: Sequence[str] = (),
         deadline: float = DEADLINE,
         env: Mapping[str, str] | None = None,
+        volume: str = "",
     ) -> str:
-        command = Command(("drbdadm", *before, verb, *options, resource), deadline, env=env or {})
+        command = Command(("drbdadm", *before, verb, *options, resource + volume), deadline, env=env or {})
         try:
             return self.host.run(command).stdout
         except CommandFailed as error:
