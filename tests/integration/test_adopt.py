@@ -51,7 +51,7 @@ def room(lab: ExportdLab) -> ExportsRoom:
 def test_adopting_shows_first_and_changes_nothing(lab: ExportdLab) -> None:
     done = lab.run("exports", "adopt")
     assert done.returncode == 0, done.stderr
-    assert "would take over 2 files, 2 exports, 4 clients" in done.stdout
+    assert "to take over: 2 files, 2 exports, 4 clients" in done.stdout
     assert "public_root.exports: line 1: '0' is not an fsid" in done.stdout
     assert not any(path.is_symlink() for path in EXPORTS_D.iterdir())
     assert not (lab.base / "state").exists()

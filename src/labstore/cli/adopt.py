@@ -21,7 +21,7 @@ from labstore.model.exports import Owner
 from labstore.ports.export_server import Served
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
-from labstore.system.files import read_limited, sync_directory, write_atomic
+from labstore.system.files import make_directory, read_limited, sync_directory, write_atomic
 from labstore.telemetry.exports import export_words
 from labstore.telemetry.words import plural
 
@@ -116,7 +116,7 @@ def _carry_out(found: Takeover) -> Path:
 
 
 def _copy(directory: Path, owners: Iterable[Owner], target: Path) -> None:
-    target.mkdir(mode=0o750, parents=True)
+    make_directory(target, 0o750)
     for owner in owners:
         write_atomic(target / (owner + SUFFIX), read_limited(directory / (owner + SUFFIX), FILE_LIMIT))
     sync_directory(target.parent)
@@ -166,7 +166,8 @@ def _screen(found: Adoption, directory: Path) -> None:
         line(f"{directory}: every file is labstore's already; nothing to take over")
         return
     what = f"{plural(len(found.taken), 'file')}, {plural(exports, 'export')}, {plural(found.clients, 'client')}"
-    heading(f"{directory}: would take over {what}; nobody loses access")
+    heading(f"{directory}: to take over: {what}")
+    line("nobody loses access by it")
     for owner, each in found.taken.items():
         for export in each:
             count = "everybody" if export.world else plural(len(export.clients), "client")
@@ -194,7 +195,8 @@ def _done(found: Adoption, originals: Path | None) -> None:
     if originals is None:
         line("nothing to take over")
     else:
-        line(f"took over {plural(len(found.taken), 'file')}; the originals are in {originals}", bold=True)
+        line(f"took over {plural(len(found.taken), 'file')}; the originals are in", bold=True)
+        line(f"  {originals}")
     _rest(found)
     if originals is not None:
         line()
