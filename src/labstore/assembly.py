@@ -27,6 +27,7 @@ from labstore.reports.report import Report
 from labstore.system import locks
 from labstore.system.clock import SystemClock
 from labstore.system.exportfs import RootExportfs, SudoExportfs
+from labstore.system.files import make_directory
 from labstore.system.identity import node_name
 from labstore.system.run import LocalHost
 
@@ -172,7 +173,7 @@ def exports_lock(
 ) -> Iterator[None]:
     """Hold the lock of a cluster's exports, waiting up to `patience` seconds for it. Raises Locked, OSError."""
     path = site.run_dir / "exports" / f"{cluster}.lock"
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_directory(path.parent)
     until = time.monotonic() + patience
     with contextlib.ExitStack() as held:
         while True:
@@ -311,7 +312,7 @@ class ExportsRoom:
         path = history_file(site, cluster.name)
         if self.dry:
             return History(path, read_only=True) if path.exists() else History(Path(":memory:"))
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_directory(path.parent, 0o750)
         return History(path)
 
     def _volume_is_here(self, site: Site, cluster: Cluster) -> None:

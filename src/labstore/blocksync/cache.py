@@ -13,6 +13,7 @@ from labstore.blocksync.messages import Plan
 from labstore.blocksync.store import DigestStore
 from labstore.reports.blocksync import IndexFailed, SyncFailed
 from labstore.system import locks
+from labstore.system.files import make_directory
 
 KEPT = 4
 """Copies kept per source: one for each target that it has, and no more than these."""
@@ -80,7 +81,7 @@ def _path(caches: Path, label: str, volume: str) -> Path:
 def _locked(held: contextlib.ExitStack, caches: Path, label: str, volume: str) -> bool:
     """Take the copy for ourselves; another run may have it, then we do without."""
     path = _path(caches, label, volume)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path, 0o700)
     try:
         held.enter_context(locks.exclusive(path / "lock", "block sync"))
     except locks.Locked:

@@ -18,7 +18,7 @@ from blake3 import blake3
 from labstore.blocksync import strict
 from labstore.blocksync.store import DigestStore
 from labstore.model.block_sync import BLOCK_SIZES, LARGEST_DEVICE, Algorithm
-from labstore.system.files import FileTooLarge, read_limited, sync_directory, write_atomic
+from labstore.system.files import FileTooLarge, make_directory, read_limited, sync_directory, write_atomic
 
 VERSION = 1
 _HEADER = "header.json"
@@ -128,7 +128,7 @@ class IndexFolder:
         return DigestStore(self.path, state.algorithm, key, state.block_size, state.size, fresh)
 
     def make(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.path, 0o700)
 
     @property
     def lock(self) -> Path:

@@ -31,6 +31,7 @@ from labstore.reconcile.loop import Pace
 from labstore.reconcile.record import Outcome, Record, State
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.report import Override, Report, Severity
+from labstore.system.files import make_directory
 from labstore.system.locks import Locked, exclusive
 from labstore.system.notify import Supervisor
 from labstore.telemetry import records
@@ -226,7 +227,7 @@ class ExportDaemon:
         is at work, and what putting the room together raises."""
         site = self.room.source()
         path = alive_file(site, self.room.cluster)
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(path.parent)
         with _alone(path), self.flags.installed():
             self._pulse()
             self._begin()

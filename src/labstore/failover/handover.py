@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labstore.model.nfsd import Connection, NfsClient
 from labstore.reconcile.codec import converter
-from labstore.system.files import FileTooLarge, read_limited, write_atomic
+from labstore.system.files import FileTooLarge, make_directory, read_limited, write_atomic
 
 LIMIT = 256 << 20
 

@@ -19,7 +19,7 @@ from labstore.ports.storage_node import Order, Said
 from labstore.reconcile.codec import converter
 from labstore.reports.failover import LocksNotCarried
 from labstore.reports.report import Report
-from labstore.system.files import FileTooLarge, read_limited, write_atomic
+from labstore.system.files import FileTooLarge, make_directory, read_limited, write_atomic
 from labstore.system.nfsd import Nfsd, recorded_clients
 
 SAMPLES = 0.2

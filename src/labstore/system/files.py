@@ -38,6 +38,23 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int
     sync_directory(path.parent)
 
 
+def make_directory(path: Path, mode: int = 0o755, parents: int = 0o755) -> None:
+    """Make `path` and what is missing above it; what is made has these modes whatever the umask says. Raises OSError.
+
+    A directory that is there stays as it is.
+    """
+    if path.is_dir():
+        return
+    make_directory(path.parent, parents, parents)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(mode)
+
+
 def switch_symlink(link: Path, target: str) -> None:
     """Let `link` point to `target` from one moment to the next, durably. Raises OSError."""
     with staged(link) as new:

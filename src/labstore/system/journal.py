@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from labstore.ports.storage_node import Entry, Event
-from labstore.system.files import read_limited, sync_directory
+from labstore.system.files import make_directory, read_limited, sync_directory
 
 LIMIT = 64 << 20
 
@@ -27,7 +27,7 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Durable when it returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_directory(self.path.parent)
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labstore.ports.host import Command, CommandFailed, Host
+from labstore.system.files import make_directory
 
 OPTIONS = "vers=4.2,proto=tcp,soft,timeo=50,retrans=2,noac,lookupcache=none,noresvport"
 
@@ -53,7 +54,7 @@ class NfsProbe:
         self._run(_WRITE, address, path, at, (word, name), deadline)
 
     def _run(self, script: str, address: str, path: str, at: Path, words: tuple[str, ...], deadline: float) -> None:
-        at.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(at, 0o700)
         server = f"[{address}]" if ":" in address else address
         arguments = (f"{server}:{path}", str(at), OPTIONS, *words)
         argv = ("unshare", "--mount", "--propagation", "private", "/bin/sh", "-ec", script, "sh", *arguments)

@@ -11,7 +11,7 @@ from typing import Any
 
 from labstore.reconcile.record import Record, State
 from labstore.reports.report import Report, Severity
-from labstore.system.files import FileTooLarge, read_limited, write_atomic
+from labstore.system.files import FileTooLarge, make_directory, read_limited, write_atomic
 
 VERSION = 1
 LIMIT = 64 << 20
@@ -145,7 +145,7 @@ def place(run_dir: Path, room: str, name: str) -> Path:
 def write(run_dir: Path, record: Kept) -> None:
     """Replace the newest record; a reader sees the old one or this one. Raises OSError."""
     path = place(run_dir, record.room, record.name)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_directory(path.parent)
     write_atomic(path, json.dumps(record.to_dict(), separators=(",", ":"), default=str).encode())
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +177,23 @@ def test_the_daemon_s_life_can_be_told_from_outside(lab: DaemonWorld) -> None:
     lab.between[1] = lambda: held.append(is_held(path))
     lab.run()
     assert (held, is_held(path)) == ([True], False)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_what_the_daemon_makes_has_its_modes_whatever_the_umask(lab: DaemonWorld, umask: int) -> None:
+    """Nobody else can put anything among its files, and everybody can read its record."""
+    before = os.umask(umask)
+    try:
+        lab.run()
+    finally:
+        os.umask(before)
+    base = lab.world.base
+    made = {each: stat.S_IMODE((base / each).stat().st_mode) for each in (*PUBLIC, *PRIVATE, *LOCKS)}
+    assert made == dict.fromkeys(PUBLIC, 0o755) | dict.fromkeys(PRIVATE, 0o750) | dict.fromkeys(LOCKS, 0o600)
+
+
+PUBLIC, PRIVATE = ("state", "state/exports", "run", "run/exports"), ("state/exports/primary",)
+LOCKS = ("run/exports/primary.daemon", "run/exports/primary.lock")
 
 
 def test_a_second_daemon_is_refused(lab: DaemonWorld) -> None:

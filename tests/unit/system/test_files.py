@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labstore.system.files import FileTooLarge, read_limited, staged, switch_symlink, write_atomic
+from labstore.system.files import FileTooLarge, make_directory, read_limited, staged, switch_symlink, write_atomic
 
 
 def test_the_file_has_its_mode_before_it_has_its_name(tmp_path: Path) -> None:
@@ -51,3 +51,23 @@ def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="not a regular file"):
         read_limited(tmp_path / "fifo", 10)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_what_is_made_has_its_mode_at_every_level_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "there").mkdir(mode=0o711)
+    before = os.umask(umask)
+    try:
+        make_directory(tmp_path / "there/state/exports/primary", 0o750)
+        make_directory(tmp_path / "there/state/exports/primary", 0o700)
+    finally:
+        os.umask(before)
+    made = ("there", "there/state", "there/state/exports", "there/state/exports/primary")
+    modes = [stat.S_IMODE((tmp_path / each).stat().st_mode) for each in made]
+    assert modes == [0o711, 0o755, 0o755, 0o750]
+
+
+def test_a_file_in_the_way_of_a_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_directory(tmp_path / "file")
