@@ -32,6 +32,7 @@ FILES = {
     "sshd.conf": ("etc/ssh/sshd_config.d/lab.conf", 0o644),
     "journald.conf": ("etc/systemd/journald.conf.d/lab.conf", 0o644),
     "system.conf": ("etc/systemd/system.conf.d/lab.conf", 0o644),
+    "lvmlocal.conf": ("etc/lvm/lvmlocal.conf", 0o644),
     "sysctl.conf": ("etc/sysctl.d/lab.conf", 0o644),
 }
 ENABLED = ("lab-setup.service",)

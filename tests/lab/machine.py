@@ -80,7 +80,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
         self._shell: Shell | None = None
-        self._frozen = False
+        self.frozen = False
 
     @property
     def name(self) -> str:
@@ -170,7 +170,7 @@ class Machine:
             self._process = leash.start(
                 argv, leash.niceness(), stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
             )
-        self._frozen = False
+        self.frozen = False
         try:
             self._qmp = Qmp(self._monitor_path)
         except OSError as error:
@@ -199,12 +199,12 @@ class Machine:
         """It stops dead, and answers nobody; its clocks go on (a hung host)."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        self._frozen = True
+        self.frozen = True
 
     def thaw(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
-        self._frozen = False
+        self.frozen = False
 
     def power_off(self) -> None:
         """The plug is pulled: what was not flushed to disk is lost."""

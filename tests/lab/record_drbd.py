@@ -2,7 +2,7 @@
 
 Two machines, two resources (`tools` with one volume, `misc` with two), each state brought about as it comes about in
 life. For each state and node the programs' standard output goes to tests/captures/drbd/VERSION/STATE/NODE/, as it is;
-what they said on standard error and how they ended is in `ends.json` beside it.
+what they said on standard error and how they ended is in `ends.json`, and so is output of a line or two.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ LOOKS = {
     "role": "drbdadm role all",
     "get-gi": "drbdadm get-gi all",
 }
+SHORT = ("cstate", "dstate", "role", "get-gi")
+"""What is a word or two per volume, kept in ends.json."""
 CONFIG = """
 global {{ usage-count no; }}
 common {{
@@ -66,7 +68,7 @@ class Recorder:
         return f"{kernel}-utils-{self.lab.image.versions['drbd-utils'].split('-')[0]}"
 
     def start(self) -> None:
-        self.into = CAPTURES / self.version()
+        self.into = CAPTURES / f"{self.version()}.new"
         shutil.rmtree(self.into, ignore_errors=True)
         self.into.mkdir(parents=True)
 
@@ -77,7 +79,7 @@ class Recorder:
             for command in LOOKS.values()
         )
         for machine in (self.alpha, self.beta):
-            if machine.running:
+            if machine.running and not machine.frozen:
                 said = machine.run(script, check=False).stdout.split("\x1d")
                 for (look, command), part in zip(LOOKS.items(), said, strict=False):
                     stdout, status, stderr = part.split("\x1e")
@@ -95,24 +97,30 @@ class Recorder:
             self._keep(name, machine, "kernel", machine.run("dmesg --notime | grep drbd | tail -40"))
 
     def _keep(self, name: str, machine: Machine, look: str, result: Result) -> None:
-        directory = self.into / name / machine.name
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{look}.txt").write_text(result.stdout)
         end = {"command": result.command, "status": result.status, "stderr": result.stderr}
+        if look in SHORT or result.stdout.count("\n") < 2:
+            end["stdout"] = result.stdout
+        else:
+            directory = self.into / name / machine.name
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"{look}.txt").write_text(result.stdout)
         self.ends[f"{name}/{machine.name}/{look}"] = end
 
     def end(self, versions: str) -> None:
         (self.into / "ends.json").write_text(json.dumps(self.ends, indent=1) + "\n")
         (self.into / "README.md").write_text(README.format(versions=versions))
+        done = self.into.with_suffix("")
+        shutil.rmtree(done, ignore_errors=True)
+        self.into.rename(done)
 
 
 README = """# What DRBD says
 
 Recorded by `python -m tests.lab.record_drbd` from two emulated machines: {versions}.
 `STATE/NODE/LOOK.txt` is the standard output of one command on one node, untouched; `ends.json` has, for each of them,
-the command, its exit status and its standard error. `tools` has one volume (minor 4), `misc` has two (minors 3 and 5).
-The states, in the order in which they were brought about, are the `recorder.state(...)` lines of the script; what was
-done to get there stands above each line.
+the command, its exit status and its standard error (and its output, where that is a line or two).
+`tools` has one volume (minor 4), `misc` has two (minors 3 and 5). The states, in the order in which they were brought
+about, are the `recorder.state(...)` lines of the script; what was done to get there stands above each line.
 """
 
 
@@ -448,7 +456,9 @@ def fencing(lab: Lab, recorder: Recorder, alpha: Machine, beta: Machine) -> None
     connection(alpha, "WFConnection")
     time.sleep(3)
     recorder.state("fencing-suspended")
-    recorder.attempt("fencing-suspended", alpha, "write", "dd if=/dev/zero of=/dev/drbd4 bs=4k count=1 oflag=direct", 4)
+    alpha.start_unit("writer", "dd if=/dev/zero of=/dev/drbd4 bs=4k count=1 oflag=direct conv=notrunc")
+    time.sleep(2)
+    recorder.attempt("fencing-suspended", alpha, "writer-waits", "systemctl is-active writer; ps -o stat= -C dd")
     recorder.attempt("fencing-suspended", alpha, "resume-io", "drbdadm resume-io tools")
     recorder.state("fencing-resumed")
     lab.net.heal_all()

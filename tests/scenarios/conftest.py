@@ -1,0 +1,93 @@
+"""One lab for all scenarios. A scenario starts from a stage: a state of all machines that is built once and restored
+in seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from bench.figures import Figure, keep
+
+from tests.lab import layout
+from tests.lab.lab import Lab
+from tests.lab.payload import payload
+from tests.lab.stages import Stage, Stages
+from tests.lab.waiting import patient
+
+LOGS = Path("build/lab-logs")
+DEADLINE = 300.0
+NODES = ("alpha", "beta")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"deadline(seconds): how long a scenario may take ({DEADLINE:g} s)")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Remember on the item how each phase ended, and collect the machines' logs where it failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and "stages" in getattr(item, "fixturenames", ()):
+        stages = item.funcargs.get("stages")  # type: ignore[attr-defined]
+        if isinstance(stages, Stages):
+            into = LOGS / re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name)
+            stages.lab.collect(into)
+            report.sections.append(("lab", f"the machines' logs are in {into}"))
+
+
+@pytest.fixture(scope="session")
+def stages() -> Iterator[Stages]:
+    suite = os.environ.get("LABSTORE_LAB_SUITE", "bookworm")
+    with Lab(layout.ALL, suite, payload(suite)) as lab:
+        yield Stages(lab)
+
+
+def install(lab: Lab) -> None:
+    """labstore on both nodes, as a package would put it there."""
+    for name in NODES:
+        lab[name].install_labstore()
+
+
+INSTALLED = Stage("installed", install)
+
+
+@pytest.fixture
+def lab(stages: Stages) -> Lab:
+    """Three machines that have just started, labstore installed on the nodes."""
+    return stages.at(INSTALLED)
+
+
+@pytest.fixture(autouse=True)
+def _deadline(request: pytest.FixtureRequest, stages: Stages) -> Iterator[None]:
+    """No scenario hangs: what waits for ever is interrupted, and its logs are collected."""
+    marker = request.node.get_closest_marker("deadline")
+    seconds = patient(marker.args[0] if marker else DEADLINE)
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"this scenario took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[list[Figure]]:
+    """Figures that a scenario measured; kept as bench/results/scenario_NAME.json."""
+    found: list[Figure] = []
+    yield found
+    if found:
+        name = request.node.name.removeprefix("test_").partition("[")[0]
+        for figure in found:
+            print(f"{figure.name}: {figure.ours:g} {figure.unit}" + (f" ({figure.target})" if figure.target else ""))
+        keep(f"scenario_{name}", found)
