@@ -346,8 +346,9 @@ def _now() -> str:
 )
 @dry_run
 @yes
+@json_option
 @site_options
-def init(disks_are_equal: bool, dry_run: bool, yes: bool, chosen: Chosen) -> None:
+def init(disks_are_equal: bool, dry_run: bool, yes: bool, as_json: bool, chosen: Chosen) -> None:
     """Set up a new pair: files, DRBD metadata, the first copy, file systems, state directory.
 
     Run it on the node whose side becomes the source of the first copy. A backing device that is not zero is refused;
@@ -359,21 +360,22 @@ def init(disks_are_equal: bool, dry_run: bool, yes: bool, chosen: Chosen) -> Non
     """
     here = parts(chosen)
     here.local()
-    with _moving(here, False) as mover:
-        setter = Setter(mover.pair, (mover.own, mover.partner), mover.clock, screens.progress)
+    with _moving(here, as_json) as mover:
+        setter = Setter(mover.pair, (mover.own, mover.partner), mover.clock, mover.tell)
         with mover.own.hold("labstore failover init"), mover.partner.hold("labstore failover init"):
             first, second = setter.surveys()
             said = (*unfit(first, second), *in_service(mover.view()))
             tasks = init_tasks(mover.pair, first, second, disks_are_equal)
-            _set_up(setter, tasks, said, dry_run, yes)
+            _set_up(setter, tasks, said, dry_run, yes, as_json)
 
 
 @failover.command()
 @click.option("--here", "here_only", is_flag=True, help="This node alone.")
 @dry_run
 @yes
+@json_option
 @site_options
-def adjust(here_only: bool, dry_run: bool, yes: bool, chosen: Chosen) -> None:
+def adjust(here_only: bool, dry_run: bool, yes: bool, as_json: bool, chosen: Chosen) -> None:
     """Bring files and running resources of both nodes in line with the site file; shows first what would change.
 
     \b
@@ -381,23 +383,29 @@ def adjust(here_only: bool, dry_run: bool, yes: bool, chosen: Chosen) -> None:
       labstore failover adjust --dry-run
     """
     here = parts(chosen)
-    with _moving(here, False) as mover:
+    with _moving(here, as_json) as mover:
         nodes = (mover.own, mover.own if here_only else mover.partner)
-        setter = Setter(mover.pair, nodes, mover.clock, screens.progress)
+        setter = Setter(mover.pair, nodes, mover.clock, mover.tell)
         surveys = (nodes[0].survey(),) if here_only else setter.surveys()
-        _set_up(setter, adjust_tasks(mover.pair, surveys), (), dry_run, yes)
+        _set_up(setter, adjust_tasks(mover.pair, surveys), (), dry_run, yes, as_json)
 
 
-def _set_up(setter: Setter, tasks: tuple[Task, ...], said: tuple[Report, ...], dry_run: bool, yes: bool) -> None:
+def _set_up(
+    setter: Setter, tasks: tuple[Task, ...], said: tuple[Report, ...], dry_run: bool, yes: bool, as_json: bool
+) -> None:
     refused = any(report.severity is Severity.ERROR for report in said)
-    screens.tasks(tasks)
-    reports(said)
+    if as_json:
+        emit({"tasks": screens.task_words(tasks), "reports": [report.to_dict() for report in said], "refused": refused})
+    else:
+        screens.tasks(tasks)
+        reports(said)
     if refused or dry_run or not tasks:
         sys.exit(Exit.REFUSED if refused else Exit.DONE)
     _agreed(yes)
     setter.run(tasks)
-    reports(setter.said)
-    line("done; next: labstore failover status", fg="green")
+    if not as_json:
+        reports(setter.said)
+        line("done; next: labstore failover status", fg="green")
 
 
 # --- what others call ------------------------------------------------------------------------------------------------
@@ -406,7 +414,12 @@ def _set_up(setter: Setter, tasks: tuple[Task, ...], said: tuple[Report, ...], d
 @failover.command(hidden=True)
 @site_options
 def agent(chosen: Chosen) -> None:
-    """Answer a partner over standard input and output. Started over ssh by the other commands."""
+    """Answer a partner over standard input and output. Started over ssh by the other commands.
+
+    \b
+    Example:
+      labstore failover agent --cluster primary
+    """
     _as_root()
     logs.configure("warning")
     Agent(parts(chosen).local(), sys.stdin.buffer, sys.stdout.buffer).serve()
@@ -438,7 +451,12 @@ def boot(as_json: bool, chosen: Chosen) -> None:
 @failover.command("fence-peer", hidden=True)
 @site_options
 def fence_peer_command(chosen: Chosen) -> None:
-    """DRBD's fence handler: outdate the partner's data, or say what is proven of it. Called by drbdadm."""
+    """DRBD's fence handler: outdate the partner's data, or say what is proven of it. Called by drbdadm.
+
+    \b
+    Example:
+      labstore failover fence-peer --cluster primary
+    """
     here = parts(chosen)
     resource = os.environ.get("DRBD_RESOURCE", "")
     outcome = fence_peer(here.local().observer, here.mover().partner, resource)
@@ -449,6 +467,33 @@ def fence_peer_command(chosen: Chosen) -> None:
 @failover.command(hidden=True)
 @site_options
 def announce(chosen: Chosen) -> None:
-    """Tell the network once more where the service addresses are, if they are here."""
+    """Tell the network once more where the service addresses are, if they are here.
+
+    \b
+    Example:
+      labstore failover announce
+    """
     _as_root()
     parts(chosen).local().hands.announce()
+
+
+# --- the old name ----------------------------------------------------------------------------------------------------
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.argument("verb", required=False)
+def nfs_manage(verb: str | None) -> None:
+    """Bring up or take down DRBD, mounts, exports and NFS on this node: status, up or down.
+
+    The old name of `labstore failover`; `up` and `down` do not ask. Statuses are those of labstore, but 1 for a verb
+    that there is not, as ever.
+
+    \b
+    Example:
+      nfs-manage status
+    """
+    if verb not in ("status", "up", "down"):
+        click.echo("usage: nfs-manage status|up|down", err=True)
+        sys.exit(1)
+    arguments = [verb] if verb == "status" else [verb, "--yes"]
+    failover.main(arguments, prog_name="labstore failover")

@@ -242,6 +242,10 @@ def tasks(found: tuple[Task, ...]) -> None:
     table([Column("", right=True), Column("node"), Column("what", loose=True)], rows)
 
 
+def task_words(found: tuple[Task, ...]) -> list[dict[str, str]]:
+    return [{"node": task.node, "what": task.what.value, "subject": task.subject} for task in found]
+
+
 def last_step(mover: PairMover) -> str:
     """Where a run that somebody else drives has got to."""
     try:

@@ -25,7 +25,9 @@ COMMANDS: Mapping[str, Place] = {
     "config": Place("labstore.cli.config", "config", "The site file: check it, explain it, describe it to an editor."),
     "exports": Place("labstore.cli.exports", "exports", "Who may mount what: show, plan, apply, roll back, explain."),
     "failover": Place(
-        "labstore.cli.failover", "failover", "The two nodes of a pair: status, up, down, switchover, abort, init."
+        "labstore.cli.failover",
+        "failover",
+        "The two nodes of a pair: how they are, and moving the service between them.",
     ),
     "status": Place(
         "labstore.cli.status", "status", "One screen: how everything is, what waits for a person, and what to do next."
