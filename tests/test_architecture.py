@@ -29,6 +29,7 @@ TOGETHER = {
     ("reconcile", "ports"),
     ("ports", "reconcile"),
     ("assembly", "telemetry"),
+    ("sources", "system"),
     ("cli", "daemons"),
     ("cli", "web"),
     ("cli", "demo"),

@@ -179,6 +179,30 @@ def test_dangling_links_are_passed_over(lab: KnfsdLab) -> None:
     assert not (EXPORTS_D / "new.exports").is_symlink()
 
 
+def test_a_foreign_path_that_is_not_normal_is_no_drift(lab: KnfsdLab) -> None:
+    other = made(lab, "other")
+    (EXPORTS_D / "zz.exports").write_text(f"{lab.root}//other/ 10.9.9.9(rw,no_subtree_check,fsid=9)\n")
+    lab.server.apply(table(lab, tools=("10.0.0.1",)), 1)
+    assert lab.admitted(other.path) == {"10.9.9.9"}
+    assert seen(lab.server).drift == ()
+    assert lab.server.apply(table(lab, tools=("10.0.0.1",)), 2) == 0
+
+
+def test_a_link_that_leads_to_itself_stops_nothing(lab: KnfsdLab) -> None:
+    (EXPORTS_D / "loop.exports").symlink_to("loop.exports")
+    lab.server.apply(table(lab, tools=("10.0.0.1",)), 1)
+    assert lab.admitted(ExportPath(f"{lab.root}/tools")) == {"10.0.0.1"}
+    assert [report.subject for report in seen(lab.server).foreign] == [str(EXPORTS_D / "loop.exports")]
+
+
+def test_a_generation_whose_directory_is_gone_is_none(lab: KnfsdLab) -> None:
+    lab.server.apply(table(lab, tools=("10.0.0.1",)), 1)
+    (lab.store / "current").unlink()
+    (lab.store / "current").symlink_to("generation-77")
+    found = seen(lab.fresh())
+    assert (found.generation, len(found.stored)) == (None, 0)
+
+
 def test_a_change_behind_our_back_is_drift_and_is_put_right(lab: KnfsdLab) -> None:
     lab.server.apply(table(lab, tools=("10.0.0.1",)), 1)
     path = ExportPath(f"{lab.root}/tools")

@@ -11,7 +11,7 @@ from labstore.exports.desired import Desired, desired, restored
 from labstore.exports.facts import ExportFacts
 from labstore.exports.guards import guard
 from labstore.exports.history import Pin
-from labstore.exports.observe import Observer, figures
+from labstore.exports.observe import Observer, figures, projects_in
 from labstore.exports.plan import ExportPlan, after, plan_exports
 from labstore.model.exports import ExportTable
 from labstore.model.site import Site
@@ -126,8 +126,10 @@ class ExportCycle:
         supposing: AsPinned | None = None,
     ) -> Proposal:
         site = self.site()
-        facts = self.observer.facts(site, self._look(site, full), served, active)
-        goal, said = self._goal(facts, supposing.pin if supposing else self.observer.history.pin())
+        pin = supposing.pin if supposing else self.observer.history.pin()
+        pinned = self.observer.history.table(pin.generation) if pin else None
+        facts = self.observer.facts(site, self._look(site, full), served, active, pinned)
+        goal, said = self._goal(facts, pin)
         return Proposal(facts, goal, guard(facts, goal, plan_exports(facts, goal), overrides), said)
 
     def _goal(self, facts: ExportFacts, pin: Pin | None) -> tuple[Desired, tuple[Report, ...]]:
@@ -178,6 +180,7 @@ class ExportCycle:
             "calls": applied.calls,
             "served_exports": len(served),
             "served_clients": served.clients,
+            "served_projects": projects_in(served),
             "held_clients": sum(len(wanted.held) for wanted in proposal.goal.exports.values()),
         }
         return self._record(started, state, plan, applied, tuple(said), numbers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -71,19 +71,43 @@ def desired(facts: ExportFacts) -> Desired:
 
 
 def restored(facts: ExportFacts, generation: int, table: GrantTable) -> Desired:
-    """A former generation as the goal, as a person asked for; only what the cloud positively says is gone or another
-    project's stays out."""
+    """A former generation as the goal, as a person asked for.
+
+    Stays out: what the cloud positively says is gone or another project's, a client that is not served now and that
+    the inventory does not positively show (its address may be anybody's by now), and the world where the site file
+    does not say so any more.
+    """
     view = _World(facts)
+    worlds = {wanted.path for wanted in facts.wanted if wanted.world}
     exports: dict[ExportPath, DesiredExport] = {}
     for path, export in table.exports.items():
-        old = table.grants.get(path, {})
+        old, now = table.grants.get(path, {}), _before(facts, path)
         judged = {client: _judge(view, grant, grant.project_id) for client, grant in old.items()}
         out = {client: verdict for client, verdict in judged.items() if verdict[0] in (Proof.GONE, Proof.MOVED)}
-        later = {client for client in _before(facts, path) if client not in old}
-        lost = out | dict.fromkeys(later, (Proof.DECLARED, f"not in generation {generation}"))
-        grants = {client: grant for client, grant in old.items() if client not in out}
-        exports[path] = DesiredExport(export, "", grants, lost)
+        lost = out | {c: (Proof.DECLARED, f"not in generation {generation}") for c in now if c not in old}
+        back = {c: grant for c, grant in old.items() if c not in out and (c in now or _shown(view, grant))}
+        kept_out = [client for client in old if client not in back and client not in out]
+        held = dict.fromkeys(kept_out, f"of generation {generation}, not let back in: the inventory does not show it")
+        opened = replace(export, world=export.world and path in worlds)
+        exports[path] = DesiredExport(opened, "", back, lost, held)
     return Desired(exports, {}, tuple(dict.fromkeys(view.reports)))
+
+
+def _shown(view: _World, grant: Grant) -> bool:
+    """Whether the inventory positively shows that this address is still its project's."""
+    if grant.source == "declared" or not grant.client.single:
+        return grant.source == "declared"
+    there = view.facts.presence.get(grant.instance_id) is Presence.PRESENT
+    return there or (bool(grant.project_id) and view.owners.owner(grant.client) == grant.project_id)
+
+
+def absent_of(facts: ExportFacts, table: GrantTable) -> tuple[Instance, ...]:
+    """The instances of a former generation that a complete listing does not show: worth asking for."""
+    view = _World(facts)
+    for grants in table.grants.values():
+        for grant in grants.values():
+            _judge(view, grant, grant.project_id)
+    return tuple(view.missed.values())
 
 
 def absent(facts: ExportFacts) -> tuple[Instance, ...]:
@@ -182,9 +206,11 @@ def _export(view: _World, wanted: WantedExport) -> DesiredExport:
     before = _before(view.facts, wanted.path)
     if wanted.project is None:
         return _public(view.facts, wanted, export, before)
-    project_id, seen = _identify(view, wanted.project, before)
+    project_id, seen = _identify(view, wanted.project, before, view.facts.identities.get(wanted.path, ""))
     present = _present(view, wanted.project, project_id) if seen else {}
-    subnets = _subnets(view, wanted.project, project_id)
+    if _disabled(view, project_id):
+        present = {address: instance for address, instance in present.items() if address in before}
+    subnets = _subnets(view, wanted.project, project_id, before)
     grants = {subnet: _subnet_grant(view.facts, wanted.path, subnet, project_id, before) for subnet in subnets}
     for address, instance in present.items():
         if not any(subnet.covers(address) for subnet in subnets):
@@ -209,9 +235,10 @@ def _public(facts: ExportFacts, wanted: WantedExport, export: Export, before: Ma
     return DesiredExport(export, "", grants, lost)
 
 
-def _identify(view: _World, name: ProjectName, before: Mapping[Client, Grant]) -> tuple[str, bool]:
-    """The project id behind a name, and whether the inventory positively shows that project's instances."""
-    known = next((grant.project_id for grant in before.values() if grant.project_id), "")
+def _identify(view: _World, name: ProjectName, before: Mapping[Client, Grant], known: str) -> tuple[str, bool]:
+    """The project id behind a name, and whether the inventory positively shows that project's instances. `known` is
+    the id to which the path was granted last."""
+    known = next((grant.project_id for grant in before.values() if grant.project_id), known)
     if isinstance(view.snapshot.projects, Missing):
         return known, bool(known)
     found = view.by_name.get(name, [])
@@ -224,6 +251,13 @@ def _identify(view: _World, name: ProjectName, before: Mapping[Client, Grant]) -
         return found[0].id, True
     view.reports.append(ProjectGone(name, known) if known else ProjectUnknown(name))
     return known, bool(known)
+
+
+def _disabled(view: _World, project_id: str) -> bool:
+    """Whether the project is disabled: then its instances keep what they have, and nobody new is admitted."""
+    projects = view.snapshot.projects
+    project = projects.value.get(project_id) if isinstance(projects, Fact) else None
+    return project is not None and not project.enabled
 
 
 def _present(view: _World, name: ProjectName, project_id: str) -> dict[Client, Instance]:
@@ -256,10 +290,13 @@ def _allowed(view: _World, name: ProjectName, address: Client) -> bool:
     return False
 
 
-def _subnets(view: _World, name: ProjectName, project_id: str) -> tuple[Client, ...]:
-    """The networks that are wholly the project's: declared in the site file or by the inventory, and not contested."""
+def _subnets(view: _World, name: ProjectName, project_id: str, before: Mapping[Client, Grant]) -> tuple[Client, ...]:
+    """The networks that are wholly the project's: declared in the site file or by the inventory, and not contested.
+    While the inventory does not tell its projects, those that were granted before."""
     declared = view.facts.settings.subnets.get(name, ())
     shown = next((project.subnets for project in view.by_name.get(name, ()) if project.id == project_id), ())
+    if isinstance(view.snapshot.projects, Missing):
+        shown = tuple(client for client, grant in before.items() if grant.source == "subnet")
     return tuple(subnet for subnet in dict.fromkeys((*declared, *shown)) if _wholly(view, name, subnet, project_id))
 
 
@@ -324,14 +361,25 @@ def _judge(view: _World, grant: Grant, project_id: str) -> tuple[Proof, str]:
         return Proof.MOVED, f"the address is now shown by project {owner}"
     if grant.client in view.owners.contested:
         return Proof.NONE, "two projects show the address and it cannot be told whose it is"
-    if grant.source == "subnet":
-        return Proof.DECLARED, "the network is no longer declared to be the project's"
     if grant.instance_id in _deleted(view, grant):
         return Proof.GONE, f"instance {grant.instance_name or grant.instance_id} is deleted"
     missing = _unanswered(view, grant, project_id)
     if missing is not None:
         return Proof.NONE, missing.report.message()
+    if grant.source == "subnet":
+        return _judge_subnet(view, grant, project_id)
     return _judge_absent(view, grant, project_id)
+
+
+def _judge_subnet(view: _World, grant: Grant, project_id: str) -> tuple[Proof, str]:
+    """A network that is not granted any more: somebody else lives in it, or nobody declares it. Its project's answers
+    are all there, so its instances are granted one by one in the same step."""
+    if isinstance(view.snapshot.projects, Missing):
+        return Proof.NONE, view.snapshot.projects.report.message()
+    strangers = [a for a in view.owners.within(grant.client) if view.owners.owner(a) not in (None, project_id)]
+    if strangers:
+        return Proof.MOVED, f"{strangers[0]} inside it is shown by project {view.owners.owner(strangers[0])}"
+    return Proof.DECLARED, "the network is no longer declared to be the project's"
 
 
 def _deleted(view: _World, grant: Grant) -> Mapping[str, datetime]:

@@ -21,7 +21,8 @@ from labstore.reconcile.facts import Answer
 class ExportFacts:
     """What is declared, what the inventory says, what was granted, what is served, and what this node is.
 
-    `presence` answers for instances that the listing lacks and that were asked for one by one.
+    `presence` answers for instances that the listing lacks and that were asked for one by one. `identities` are the
+    project ids to which paths were granted last, also where no grant is left.
     """
 
     at: datetime
@@ -35,3 +36,4 @@ class ExportFacts:
     volumes: Mapping[VolumeName, Answer[VolumeState]]
     presence: Mapping[str, Presence] = field(default_factory=dict)
     doubts: Mapping[tuple[ExportPath, Client], Doubt] = field(default_factory=dict)
+    identities: Mapping[ExportPath, str] = field(default_factory=dict)

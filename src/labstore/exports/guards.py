@@ -126,13 +126,14 @@ def _size(facts: ExportFacts) -> int:
 
 
 def last_client(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
-    """A project's last client does not go on absence alone, unless the site file expects none."""
+    """A project's last client (one network may be it) goes on the cloud's word alone, unless the site file says that
+    none is as right as some."""
     left = after(facts.served.stored, plan.steps)
     for wanted in facts.wanted:
-        if wanted.public or wanted.expect is Expect.NONE or wanted.path in left.by_path:
+        if wanted.public or wanted.expect is not Expect.SOME or wanted.path in left.by_path:
             continue
         for step in plan.steps:
-            if path_of(step) == wanted.path and Proof.ABSENT in step.removes.values():
+            if path_of(step) == wanted.path and DOUBTFUL & set(step.removes.values()):
                 yield Refusal((step.key,), LastClient(wanted.owner, wanted.path, next(iter(step.removes))))
 
 
@@ -150,7 +151,9 @@ def identity_changed(facts: ExportFacts, plan: ExportPlan, goal: Desired) -> Ite
 
 def _known_id(facts: ExportFacts, wanted: WantedExport) -> str:
     grants = facts.granted.grants.get(wanted.path, {})
-    return next((grant.project_id for grant in grants.values() if grant.project_id), "")
+    return next(
+        (grant.project_id for grant in grants.values() if grant.project_id), facts.identities.get(wanted.path, "")
+    )
 
 
 def file_not_ours(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:

@@ -109,6 +109,7 @@ class History:
             self._db.executescript(_SCHEMA)
         self._db.row_factory = sqlite3.Row
         self._latest: tuple[int, GrantTable] | None = None
+        self._identities: Mapping[ExportPath, str] | None = None
 
     def close(self) -> None:
         self._db.close()
@@ -180,6 +181,15 @@ class History:
         held = (Held(_grant(row), row["first"], row["last"], row["ended_by"]) for row in rows)
         return tuple(h for h in held if h.grant.client.covers(address) and (path is None or path.under(h.grant.path)))
 
+    def identities(self) -> Mapping[ExportPath, str]:
+        """The project id to which each path was granted last, whether or not a grant is left."""
+        if self._identities is None:
+            rows = self._db.execute(
+                "SELECT path, project_id, max(first) FROM granted WHERE project_id <> '' GROUP BY path"
+            )
+            self._identities = {ExportPath(row["path"]): str(row["project_id"]) for row in rows}
+        return self._identities
+
     def doubts(self) -> Mapping[tuple[ExportPath, Client], Doubt]:
         doubts = (_doubt(row) for row in self._db.execute("SELECT * FROM doubt"))
         return {(doubt.path, doubt.client): doubt for doubt in doubts}
@@ -203,7 +213,7 @@ class History:
         this history was lost, they remember more than it. A generation that was left pending is abandoned first.
         """
         with self._transaction():
-            self._settle_pending(None)
+            self._settle_pending(above or None)
             newest = self.newest()
             old = self.table(newest) if newest else GrantTable()
             number = max(self._next_number(), above + 1)
@@ -216,7 +226,7 @@ class History:
             )
             self._write_exports(old, table, number)
             self._write_grants(old, table, number, ended or {})
-        self._latest = (number, table)
+        self._latest, self._identities = (number, table), None
         return number
 
     def commit(self, number: int) -> None:
@@ -227,13 +237,15 @@ class History:
         """The pending generation never came to be: its rows go, what it had ended holds again."""
         with self._transaction():
             self._undo(number)
-        self._latest = None
+        self._latest = self._identities = None
 
     def settle(self, stored: int | None) -> None:
         """After a restart: commit the pending generation if it is the one the server's files carry, else abandon it."""
+        if not self._pending():
+            return
         with self._transaction():
             self._settle_pending(stored)
-        self._latest = None
+        self._latest = self._identities = None
 
     def keep_doubts(self, doubts: Mapping[tuple[ExportPath, Client], Doubt]) -> None:
         """Replace the doubts; writes nothing where they are the same."""
@@ -256,13 +268,19 @@ class History:
                 )
 
     def prune(self, keep: int) -> int:
-        """Forget all but the newest `keep` generations; rows that still hold are kept. Returns how many went."""
+        """Forget all but the newest `keep` generations and those from the pinned one on. Rows that still hold are kept,
+        and of every path the last grant (it names the project). Returns how many generations went."""
         with self._transaction():
             newest = self.newest()
             if newest is None:
                 return 0
-            oldest = newest - keep + 1
-            self._db.execute("DELETE FROM granted WHERE last IS NOT NULL AND last < ?", (oldest,))
+            pin = self.pin()
+            oldest = min(newest - keep + 1, pin.generation if pin else newest)
+            self._db.execute(
+                "DELETE FROM granted WHERE last IS NOT NULL AND last < ? AND rowid NOT IN"
+                " (SELECT rowid FROM (SELECT rowid, max(first) FROM granted WHERE project_id <> '' GROUP BY path))",
+                (oldest,),
+            )
             self._db.execute("DELETE FROM export WHERE last IS NOT NULL AND last < ?", (oldest,))
             return self._db.execute("DELETE FROM generation WHERE number < ?", (oldest,)).rowcount
 
@@ -283,12 +301,15 @@ class History:
         return int(highest) + 1
 
     def _settle_pending(self, stored: int | None) -> None:
-        pending = self._db.execute("SELECT number FROM generation WHERE state = ?", (GenerationState.PENDING.value,))
-        for (number,) in pending.fetchall():
+        for number in self._pending():
             if number == stored:
                 self._set_state(number, GenerationState.APPLIED)
             else:
                 self._undo(number)
+
+    def _pending(self) -> list[int]:
+        rows = self._db.execute("SELECT number FROM generation WHERE state = ?", (GenerationState.PENDING.value,))
+        return [int(row[0]) for row in rows]
 
     def _set_state(self, number: int, state: GenerationState) -> None:
         self._db.execute("UPDATE generation SET state = ? WHERE number = ?", (state.value, number))

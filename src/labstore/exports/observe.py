@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from labstore.exports.desired import absent
+from labstore.exports.desired import absent, absent_of
 from labstore.exports.facts import ExportFacts
 from labstore.exports.grants import GrantTable
 from labstore.exports.history import History
 from labstore.model.cloud import Presence
+from labstore.model.exports import ExportTable
 from labstore.model.site import PUBLIC_OWNER, Cluster, Site
 from labstore.ports.clock import Clock
 from labstore.ports.export_server import ExportServer, Served
@@ -40,9 +41,12 @@ class Observer:
         newest = self.history.newest()
         return self.history.table(newest) if newest else GrantTable()
 
-    def facts(self, site: Site, snapshot: Snapshot, served: Served, active: Answer[bool]) -> ExportFacts:
-        """Everything a decision needs. Instances that were granted something and are missing from a complete listing
-        are asked for one by one; more of them than the brake lets go are not, since nothing will be done anyway."""
+    def facts(
+        self, site: Site, snapshot: Snapshot, served: Served, active: Answer[bool], pinned: GrantTable | None = None
+    ) -> ExportFacts:
+        """Everything a decision needs. Instances that were granted something (now, or in a pinned generation) and are
+        missing from a complete listing are asked for one by one; more of them than the brake lets go are not, since
+        nothing will be done anyway."""
         wanted = site.wanted(self.cluster.name)
         volumes = dict.fromkeys(each.volume for each in wanted)
         facts = ExportFacts(
@@ -56,14 +60,22 @@ class Observer:
             active=active,
             volumes={volume.name: self.node.volume(volume) for volume in volumes},
             doubts=self.history.doubts(),
+            identities=self.history.identities(),
         )
-        missed = absent(facts)
+        asked = {each.id: each for each in absent(facts)}
+        asked |= {each.id: each for each in absent_of(facts, pinned)} if pinned else {}
+        missed = tuple(asked.values())
         limit = max(site.exports.brake.absent.count, site.exports.brake.proven.count)
         if not missed:
             return facts
         if len(missed) > limit:
             return replace(facts, presence={instance.id: Presence.UNKNOWN for instance in missed})
         return replace(facts, presence=self.inventory.confirm(missed))
+
+
+def projects_in(table: ExportTable) -> int:
+    """How many projects have an export in a table."""
+    return sum(not owner.startswith(PUBLIC_OWNER) for owner in table.by_owner)
 
 
 def figures(facts: ExportFacts) -> dict[str, object]:
@@ -77,7 +89,7 @@ def figures(facts: ExportFacts) -> dict[str, object]:
         "declared_exports": len(facts.wanted),
         "served_exports": len(facts.served.stored),
         "served_clients": facts.served.stored.clients,
-        "served_projects": sum(not owner.startswith(PUBLIC_OWNER) for owner in facts.served.stored.by_owner),
+        "served_projects": projects_in(facts.served.stored),
         "running": facts.served.running,
         "requests": facts.snapshot.requests,
         "bytes": facts.snapshot.bytes,

@@ -89,5 +89,6 @@ class Inventory(Protocol):
     def confirm(self, instances: Collection[Instance]) -> Mapping[str, Presence]:
         """Ask for these instances one by one (a bounded number of them): instance id to presence.
 
-        GONE only on the source's positive word; anything it did not say is UNKNOWN.
+        GONE only on the source's positive word, UNKNOWN where it could not be asked. A source that can only say what is
+        there leaves out what it lacks: that is absence, for which two complete listings are needed.
         """

@@ -16,6 +16,7 @@ from labstore.ports.inventory import RegionView, Snapshot
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.in_file import BadFile
 from labstore.reports.sources import SourceFailed
+from labstore.system.files import FileTooLarge, read_limited
 
 SETTLED = 2.0
 """Seconds for which a file must have stayed as it is before what it lacks counts as gone: an editor that writes in
@@ -51,7 +52,7 @@ class FileInventory:
         if isinstance(reading, Missing):
             return self._nothing(reading)
         if self._settled(reading):
-            self._number += 1
+            self._number = max(self._number + 1, int(self._clock.now().timestamp()))
         return self._snapshot(reading)
 
     def changes(self, last: Snapshot) -> Snapshot:
@@ -64,13 +65,16 @@ class FileInventory:
         return self._show(replace(last, at=self._clock.now(), requests=0, bytes=0), known)
 
     def confirm(self, instances: Collection[Instance]) -> Mapping[str, Presence]:
-        """GONE is what a whole file that has settled does not name."""
+        """PRESENT is what the file names. It never says that something is gone: what it lacks is absent, and for an
+        absence it must be read twice. UNKNOWN while it cannot be read or has not settled."""
         reading = self._read()
         if isinstance(reading, Missing):
             return {instance.id: Presence.UNKNOWN for instance in instances}
-        absent = Presence.GONE if self._settled(reading) else Presence.UNKNOWN
         there = {instance.id for instance in reading.file.instances}
-        return {instance.id: Presence.PRESENT if instance.id in there else absent for instance in instances}
+        told = {instance.id: Presence.PRESENT for instance in instances if instance.id in there}
+        if self._settled(reading):
+            return told
+        return {instance.id: Presence.UNKNOWN for instance in instances} | told
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -78,13 +82,14 @@ class FileInventory:
         """The file as it is now; parsed again only where its content is another."""
         try:
             signature = self._signature()
-            with self._path.open("rb") as file:
-                text = file.read(DATA_LIMIT + 1)
+            text = read_limited(self._path, DATA_LIMIT)
             digest = hashlib.blake2b(text, digest_size=16).digest()
             if self._reading is None or digest != self._reading.digest:
                 parsed = inventory_file.parse(text, self._source)
                 self._reading = _Reading(parsed, digest, signature, self._clock.monotonic(), len(text))
                 self._regions = parsed.regions
+        except FileTooLarge as error:
+            return self._missing(str(error))
         except OSError as error:
             return self._missing(error.strerror or str(error))
         except BadFile as error:

@@ -11,7 +11,7 @@ import pytest
 from labstore.exports.history import Pin
 from labstore.model.address import Client
 from labstore.model.cloud import Project
-from labstore.model.names import ProjectName
+from labstore.model.names import ExportPath, ProjectName
 from labstore.model.site import Brake, BrakeLimits, Expect, ExportsSettings
 from labstore.ports.node import VolumeState
 from labstore.reconcile.record import Outcome, Record, State
@@ -426,6 +426,127 @@ def test_a_lost_history_goes_on_above_the_number_on_file(world: World) -> None:
     assert world.server.generation == on_file + 1
     assert "172.16.1.17" in world.clients("tools")
     assert len(world.clients("maps")) == 3
+
+
+def with_subnet(world: World) -> None:
+    """tools owns 172.16.1.0/24, by the inventory's word, and is granted it."""
+    tools = world.inventory.projects["p-tools"]
+    world.inventory.projects["p-tools"] = replace(tools, subnets=(Client("172.16.1.0/24"),))
+    world.clock.advance(301)
+    world.cycle.run()
+    assert world.clients("tools") == ("172.16.1.0/24",)
+
+
+@pytest.mark.parametrize("broken", ["projects", REGION])
+def test_a_failed_source_does_not_take_a_projects_network(world: World, broken: str) -> None:
+    with_subnet(world)
+    world.inventory.broken = {broken}
+    if broken == REGION:
+        world.inventory.projects["p-tools"] = Project("p-tools", "tools")
+    for _ in range(4):
+        world.clock.advance(301)
+        world.cycle.run()
+    assert world.clients("tools") == ("172.16.1.0/24",)
+
+
+def test_a_network_that_is_no_longer_the_projects_gives_way_to_single_addresses(world: World) -> None:
+    with_subnet(world)
+    world.inventory.projects["p-tools"] = Project("p-tools", "tools")
+    world.clock.advance(301)
+    world.cycle.run()
+    assert len(world.clients("tools")) == 6
+
+
+def test_a_stranger_in_a_network_ends_its_grant_at_once(world: World) -> None:
+    with_subnet(world)
+    world.inventory.add(instance("maps-9", "p-maps", "172.16.1.200"))
+    world.clock.advance(3)
+    world.cycle.run()
+    assert len(world.clients("tools")) == 6
+    assert "172.16.1.200" not in world.clients("tools")
+
+
+def test_a_new_project_of_an_old_name_is_held_however_often_it_is_looked_at(world: World) -> None:
+    del world.inventory.projects["p-maps"]
+    world.inventory.add_project("maps", id_="p-impostor")
+    for number in (1, 2, 3):
+        world.inventory.delete(f"maps-{number}")
+    world.inventory.add(instance("evil", "p-impostor", "172.16.66.6"))
+    for _ in range(4):
+        world.clock.advance(301)
+        record = world.cycle.run()
+    world.start()
+    record = world.cycle.run()
+    assert world.clients("maps") == ()
+    assert "project-identity-changed" in codes(record)
+
+
+def test_a_rollback_does_not_let_back_in_what_is_not_positively_there(world: World) -> None:
+    first = world.history.newest()
+    assert first is not None
+    world.inventory.announces = False
+    world.inventory.delete("tools-3")
+    world.clock.advance(301)
+    world.cycle.run()
+    assert "172.16.1.13" not in world.clients("tools")
+    world.history.set_pin(Pin(first, world.clock.now() + timedelta(hours=1), "op@host", "test"))
+    world.server.calls = 0
+    for _ in range(4):
+        world.clock.advance(3)
+        world.cycle.run()
+    assert "172.16.1.13" not in world.clients("tools")
+    assert world.server.calls == 0, "no flapping"
+    world.inventory.broken = {"projects", REGION}
+    world.clock.advance(301)
+    world.cycle.run()
+    assert "172.16.1.13" not in world.clients("tools")
+
+
+def test_a_rollback_lets_back_in_who_is_positively_there(world: World) -> None:
+    first = world.history.newest()
+    assert first is not None
+    world.declare(
+        settings=replace(world.site.exports, allow_networks=(Client("172.16.2.0/24"), Client("172.16.3.0/24")))
+    )
+    world.clock.advance(3)
+    world.cycle.run(overrides=frozenset(Override))
+    assert world.clients("tools") == ()
+    world.history.set_pin(Pin(first, world.clock.now() + timedelta(hours=1), "op@host", "test"))
+    world.clock.advance(3)
+    world.cycle.run()
+    assert len(world.clients("tools")) == 6
+
+
+def test_a_rollback_does_not_open_to_the_world_what_the_site_file_closed(tmp_path: Path) -> None:
+    world = World.of(tmp_path, site([], [public("dumps", world=True)]))
+    world.cycle.run()
+    first = world.history.newest()
+    assert first is not None
+    world.site = replace(world.site, public=(public("dumps", "172.16.0.0/21"),))
+    world.cycle.run(overrides=frozenset(Override))
+    world.history.set_pin(Pin(first, world.clock.now() + timedelta(hours=1), "op@host", "test"))
+    world.clock.advance(3)
+    world.cycle.run(overrides=frozenset(Override))
+    export = world.table().by_path.get(ExportPath("/srv/misc/dumps"))
+    assert export is None or not export.world
+
+
+def test_a_disabled_project_admits_nobody_new(world: World) -> None:
+    world.inventory.add_project("maps", enabled=False)
+    world.inventory.add(instance("maps-9", "p-maps", "172.16.2.99"))
+    world.clock.advance(301)
+    world.cycle.run()
+    assert world.clients("maps") == ("172.16.2.11", "172.16.2.12", "172.16.2.13")
+
+
+def test_any_is_as_right_as_some_where_the_site_file_says_so(world: World) -> None:
+    world.declare([replace(each, expect=Expect.ANY) for each in world.site.projects])
+    world.inventory.add(instance("cvn-1", "p-cvn", "172.16.99.1"))
+    world.declare(settings=replace(world.site.exports, allow_networks=(Client("172.16.0.0/20"),)))
+    for _ in range(4):
+        world.clock.advance(301)
+        world.cycle.run()
+    assert world.clients("cvn") == ()
 
 
 def test_a_pinned_generation_is_served_until_its_time_is_over(world: World) -> None:

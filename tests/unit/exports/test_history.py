@@ -122,6 +122,24 @@ def test_pruning_keeps_what_still_holds(tmp_path: Path) -> None:
     assert flat(History(tmp_path / "h").table(10)) == {"/srv/tools": ["10.0.0.10", "10.9.9.9"]}
 
 
+def test_pruning_keeps_the_pinned_generation(tmp_path: Path) -> None:
+    history = History(tmp_path / "h")
+    for n in range(1, 11):
+        apply(history, table(tools=("10.9.9.9", f"10.0.0.{n}")))
+    history.set_pin(Pin(3, START, "op", "why"))
+    history.prune(2)
+    assert flat(History(tmp_path / "h").table(3)) == {"/srv/tools": ["10.0.0.3", "10.9.9.9"]}
+
+
+def test_whose_a_path_was_is_remembered_when_all_its_grants_are_gone(tmp_path: Path) -> None:
+    history = History(tmp_path / "h")
+    apply(history, table(tools=("10.0.0.1",), maps=("10.0.0.2",)))
+    for n in range(3, 9):
+        apply(history, table(maps=(f"10.0.0.{n}",)))
+    history.prune(2)
+    assert History(tmp_path / "h").identities() == {TOOLS: "p", MAPS: "p"}
+
+
 def test_what_was_shown_of_a_generation_is_kept(tmp_path: Path) -> None:
     history = History(tmp_path / "h")
     number = apply(history, table(tools=("10.0.0.1",)))

@@ -24,13 +24,13 @@ class Generations:
         self.current = store / CURRENT
 
     def number(self) -> int | None:
-        """The generation in force, None where there is none yet."""
+        """The generation in force, None where there is none: not yet, or because its directory was taken away."""
         try:
             name = self.current.readlink().name
         except FileNotFoundError:
             return None
         digits = name.removeprefix(_PREFIX)
-        return int(digits) if digits.isdigit() else None
+        return int(digits) if digits.isdigit() and (self.store / name).is_dir() else None
 
     def names(self) -> frozenset[str]:
         """The names of the files in force."""

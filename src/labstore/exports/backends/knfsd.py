@@ -114,7 +114,7 @@ class Knfsd:
         table = self._etab()
         if table is None:
             return ()
-        theirs = {entry.path for entry in foreign}
+        theirs = {_plain(entry.path) for entry in foreign}
         links = self._links()
         wrong = {path for path, export in stored.by_path.items() if not _same(export, table.get(path, {}))}
         unlinked = {export.path for export in stored if export.owner + SUFFIX not in links}
@@ -171,7 +171,7 @@ class Knfsd:
                 continue
             if found or path != self.paths.exports_file:
                 yield ForeignFile(str(path), f"it exports to {len(found)} clients")
-            for shared in sorted({entry.path for entry in found if entry.path in stored.by_path}):
+            for shared in sorted({_plain(entry.path) for entry in found if _plain(entry.path) in stored.by_path}):
                 yield ForeignExportOfOurs(str(path), shared)
         for entry in self._entries():
             if not _is_read(entry) and not self._is_link_of_ours(entry):
@@ -289,7 +289,7 @@ class Knfsd:
         self._verify(table, self._etab() or {}, f"exportfs: {_first(said)}")
 
     def _verify(self, table: ExportTable, etab: Etab, said: str) -> None:
-        foreign = {entry.path for entry in self._foreign_entries()}
+        foreign = {_plain(entry.path) for entry in self._foreign_entries()}
         wrong = [path for path, export in table.by_path.items() if not _same(export, etab.get(path, {}))]
         wrong = [path for path in wrong if path not in foreign]
         if wrong:
@@ -335,7 +335,15 @@ def _signature(path: Path) -> Signature:
 
 
 def _is_read(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file()
+    try:
+        return entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _plain(path: str) -> str:
+    """A path as mountd's table has it: without doubled and trailing slashes."""
+    return "/" + "/".join(part for part in path.split("/") if part)
 
 
 def _ours(path: str) -> bool:
