@@ -24,7 +24,8 @@ LEAST_BRAKE = 64
 
 @dataclass(frozen=True)
 class Found:
-    """The target as it was found. `head` is the digest of its beginning, None where that is nothing but zeros."""
+    """The target as it was found. `head` is the digest of its beginning, None where that is nothing but zeros.
+    `fixed`: its size is not ours to change."""
 
     path: str
     size: int
@@ -33,6 +34,7 @@ class Found:
     witness: str | None
     content: str | None
     head: str | None
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _foreign(found: Found, offer: Offer, permits: frozenset[Permit]) -> Fault | 
 
 
 def _misfit(found: Found, offer: Offer, permits: frozenset[Permit]) -> Fault | None:
-    if found.block and found.size < offer.size:
+    if (found.block or found.fixed) and found.size < offer.size:
         return TargetTooSmall(found.path, found.size, offer.size)
     if not found.block and found.size > offer.size and Permit.SHRINK not in permits:
         return TargetTooLarge(found.path, found.size, offer.size)

@@ -155,10 +155,12 @@ class Device:
 
 
 class Target(Device):
-    """One that is written, and held so that nobody else can mount or claim it. A file that is not there is made,
-    but never among the devices in /dev."""
+    """One that is written, and held so that nobody else can mount or claim it. A file that is not there is made
+    (`create`), but never among the devices in /dev."""
 
-    _created = False
+    def __init__(self, path: str, mode: ReadMode = ReadMode.AUTO, create: bool = True) -> None:
+        self._create, self._created = create, False
+        super().__init__(path, mode)
 
     def _opened(self, path: str) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -180,7 +182,12 @@ class Target(Device):
 
     def _make(self, path: str) -> None:
         folder = Path(path).parent
-        if os.path.lexists(path) or not folder.is_dir() or folder.stat().st_dev == Path("/dev").stat().st_dev:
+        if (
+            not self._create
+            or os.path.lexists(path)
+            or not folder.is_dir()
+            or folder.stat().st_dev == Path("/dev").stat().st_dev
+        ):
             return
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._created = True

@@ -73,7 +73,7 @@ def _shaken(channel: Channel, state: Path, jail: Jail | None) -> End:
         raise
     throttle = Throttle(called.limits)
     if called.role is Role.TARGET:
-        target = TargetSpec(called.path, called.options, target_index(state, called.path))
+        target = TargetSpec(called.path, called.options, target_index(state, called.path), fixed=jail is not None)
         return TargetEnd(channel, target, throttle, Meter())
     source = SourceSpec(called.path, called.options, source_caches(state), called.label)
     return SourceEnd(channel, source, throttle, Meter())

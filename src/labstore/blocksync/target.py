@@ -58,11 +58,13 @@ _HINTED_SCRUB = 256 << 20
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """What a target end works with. `index` is the folder of its digest index; a file that is not there is made."""
+    """What a target end works with. `index` is the folder of its digest index. A file that is not there is made, and
+    a file grows with its source, unless `fixed`: then nothing but its bytes may change."""
 
     path: str
     options: Options
     index: Path
+    fixed: bool = False
 
 
 class TargetEnd(End):
@@ -89,7 +91,7 @@ class TargetEnd(End):
             raise SyncFailed(IndexFailed(str(self._folder.path), error.strerror or str(error))) from error
 
     def _sync(self) -> None:
-        device = Target(self._spec.path, self._spec.options.read)
+        device = Target(self._spec.path, self._spec.options.read, create=not self._spec.fixed)
         self.held.callback(device.close)
         offer = self.channel.hear(Offer)
         decision = self._decided(device, offer)
@@ -109,7 +111,7 @@ class TargetEnd(End):
             state = self._folder.load()
         except Unreadable as error:
             state, damage = None, str(error)
-        found = _found(device)
+        found = replace(_found(device), fixed=self._spec.fixed)
         report = refusal(state, found, offer, self._spec.options.permits)
         if report is not None:
             device.undo_creation()

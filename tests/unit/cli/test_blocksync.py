@@ -1,0 +1,59 @@
+"""`labstore blocksync`: what it understands and what it says; what it does is in tests/integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from labstore.blocksync.ends import Meter
+from labstore.cli.blocksync import _ssh, blocksync, progress, size, span
+from labstore.model.block_sync import Permit
+
+
+def test_help_says_how_to_begin() -> None:
+    said = CliRunner().invoke(blocksync, ["--help"])
+    assert said.exit_code == 0
+    assert "labstore blocksync nfs1:/dev/vg/home-snap /dev/backup/home" in said.output
+    more = CliRunner().invoke(blocksync, ["run", "--help"]).output
+    assert all(permit in more.replace("\n", "").replace(" ", "") for permit in Permit)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a:/dev/x", "b:/dev/y"],
+        ["/a/../b", "/c"],
+        ["a;b:/dev/x", "/c"],
+        ["-oProxyCommand=x:/dev/x", "/c"],
+        ["/a", "/b", "--send-limit", "fast"],
+        ["/a", "/b", "--scrub", "2"],
+        ["/a", "/b", "--max-change", "0"],
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_done(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(blocksync, [*words, "--state", str(tmp_path)])
+    assert done.exit_code in (2, 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forced_command_has_one_role() -> None:
+    assert CliRunner().invoke(blocksync, ["serve", "--source", "/a", "--target", "/b"]).exit_code == 5
+
+
+def test_ssh_gets_no_word_from_a_host_name_as_an_option() -> None:
+    argv = _ssh({"identity": "/k", "port": 22, "ssh_config": None, "remote": "labstore blocksync serve"})
+    assert argv[argv.index("{host}") - 1] == "--"
+    assert "BatchMode=yes" in argv
+
+
+def test_progress_is_one_line_with_what_remains() -> None:
+    meter = Meter(size=8 << 30, total=8 << 30, position=2 << 30, changed=17, phase="comparing", started=0.0)
+    assert progress(meter, 20.0) == "comparing: 2.0 GiB of 8.0 GiB (25 %), 102 MiB/s, 17 blocks differ, 60 s left"
+    assert progress(Meter(started=0.0), 1.0).startswith("starting: 0 B of 0 B")
+
+
+def test_figures_for_people() -> None:
+    assert [size(n) for n in (0, 1023, 1536, 200 << 20, 3 << 40)] == ["0 B", "1023 B", "1.5 KiB", "200 MiB", "3.0 TiB"]
+    assert [span(n) for n in (5, 120, 5400, 40000)] == ["5 s", "2 min", "1 h 30 min", "11 h 7 min"]
