@@ -22,6 +22,7 @@ from labstore.formats.units import Unfit, duration, duration_text
 from labstore.model.address import Client
 from labstore.model.names import ExportPath
 from labstore.model.site import Cluster, Site
+from labstore.ports.inventory import Inventory
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.record import Record, State
 from labstore.reports.report import Override
@@ -300,7 +301,8 @@ def _whole_or_not_at_all(proposal: Proposal, asked: Asked) -> None:
 def _carry_out(room: ExportsRoom, proposal: Proposal, asked: Asked, first: Callable[[ExportCycle], None]) -> State:
     cycle = room.cycle()
     first(cycle)
-    record = cycle.carry_out(proposal, asked.why)
+    with waiting("telling the server"):
+        record = cycle.carry_out(proposal, asked.why)
     if _standby(proposal, asked):
         record = replace(record, state=State.STANDBY)
     _keep(room, record)
@@ -317,13 +319,19 @@ def _propose(room: ExportsRoom, asked: Asked, full: bool = True) -> Proposal:
     cycle = room.cycle()
     before = _last_record(room)
     expected = before.facts.get("listing_seconds") if before else None
-    inventory = cycle.observer.inventory
-    calls = (lambda: int(inventory.requests)) if hasattr(inventory, "requests") else None
-    with waiting("asking the inventory", expected, calls):
+    with waiting("asking the inventory", expected, _calls_of(cycle.observer.inventory)):
         answer = cycle.propose(full, asked.overrides, asked.supposing)
     if isinstance(answer, Missing):
         raise Stop.because(Exit.FAILED, [answer.report])
     return answer.value
+
+
+def _calls_of(inventory: Inventory) -> Callable[[], int] | None:
+    """How many calls a look has made up to now, where the source counts them."""
+    if not hasattr(inventory, "requests"):
+        return None
+    before = int(inventory.requests)
+    return lambda: int(inventory.requests) - before
 
 
 def _show_plan(room: ExportsRoom, proposal: Proposal, asked: Asked) -> None:

@@ -48,7 +48,13 @@ class OpenStackInventory:
         self._asked: dict[str, _Asked] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
         self._projects: ProjectList | None = None
+        self._projects_failed = False
         self._last: Snapshot | None = None
+
+    @property
+    def requests(self) -> int:
+        """Calls made so far, also while a look goes on: for those who watch."""
+        return self._cloud.meter.requests
 
     def listing(self) -> Snapshot:
         return self._look(True)
@@ -80,7 +86,8 @@ class OpenStackInventory:
         return self._last
 
     def _seen(self, login: Login, full: bool, until: float) -> Snapshot:
-        projects = self._ask_projects(login, until) if full or self._projects is None else self._told(self._projects)
+        again = full or self._projects is None or self._projects_failed
+        projects = self._ask_projects(login, until) if again else self._told(self._projects)
         regions = self._ask_regions(login, full, until)
         now = self._clock.now()
         return Snapshot(now, self._source, projects, regions, Fact(tuple(regions), self._source, now))
@@ -97,7 +104,9 @@ class OpenStackInventory:
     def _ask_projects(self, login: Login, until: float) -> Answer[Mapping[str, Project]]:
         try:
             self._projects = all_projects(self._cloud, login, self._settings.domain, until)
+            self._projects_failed = False
         except Refused as refused:
+            self._projects_failed = True
             return self._missing(SourceFailed(self._source, "its projects", refused.reason))
         return self._told(self._projects)
 
