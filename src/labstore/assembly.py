@@ -18,10 +18,10 @@ from labstore.model.failover import state_directory
 from labstore.model.names import ClusterName
 from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySettings, Site
 from labstore.ports.clock import Clock
-from labstore.ports.export_server import ExportServer
+from labstore.ports.export_server import ExportServer, Served
 from labstore.ports.inventory import Inventory
 from labstore.ports.node import Node, VolumeState
-from labstore.reconcile.facts import Fact
+from labstore.reconcile.facts import Answer, Fact
 from labstore.reports.in_file import BadFile, Origin
 from labstore.reports.report import Report
 from labstore.system import locks
@@ -290,6 +290,18 @@ class ExportsRoom:
                 self._made[1].number = before.number
                 before.observer.history.close()
         return self._made[1]
+
+    def serve_files(self) -> Answer[Served]:
+        """See that the server says what its files say, where this node is not known to be a standby: for when there is
+        no history to be had. Returns what was found. Raises StepFailed."""
+        site = self.source()
+        cluster = site.cluster(self.cluster)
+        server = self.hands.server(site, cluster, self.clock)
+        served, role = server.observe(), self.hands.node(self.clock).holds(cluster.service_addresses)
+        standby = isinstance(role, Fact) and not role.value
+        if isinstance(served, Fact) and served.value.drift and not standby:
+            server.apply(served.value.stored, served.value.generation or 0)
+        return served
 
     def close(self) -> None:
         if self._made is not None:

@@ -21,10 +21,12 @@ from labstore.model.site import Cluster, Site
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile
 from labstore.reports.report import OVERRIDE_HELP, Override
+from labstore.reports.state import StateUnusable
 from labstore.system.identity import become_owner_of, node_name, person
 from labstore.system.locks import Locked
 from labstore.telemetry import logs
 
+_CHOSEN = "labstore.chosen"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -88,7 +90,9 @@ def site_options(command: F) -> F:
     @wraps(command)
     def with_site(*args: Any, file: Path, cluster: str | None, node: str | None, debug: bool, **kwargs: Any) -> Any:
         logs.configure("debug" if debug else "warning")
-        return command(*args, chosen=Chosen(file, cluster, node), **kwargs)
+        chosen = Chosen(file, cluster, node)
+        click.get_current_context().meta[_CHOSEN] = chosen
+        return command(*args, chosen=chosen, **kwargs)
 
     return with_site  # type: ignore[return-value]
 
@@ -118,6 +122,17 @@ def _parameter(override: Override) -> str:
     return override.value.replace("-", "_")
 
 
+def unusable(error: sqlite3.Error) -> StateUnusable:
+    """What is to be said about the history of the chosen cluster."""
+    chosen = click.get_current_context().meta.get(_CHOSEN, Chosen())
+    try:
+        site = chosen.source()()
+        file = str(history_file(site, chosen.here(site).name))
+    except BadFile:
+        file = "the history of exports"
+    return StateUnusable(file, str(error))
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turns what can go wrong in the world into an exit status and words on what to do next; defects go on up."""
@@ -133,9 +148,7 @@ def told() -> Iterator[None]:
     except StepFailed as error:
         raise Stop.because(Exit.FAILED, [error.report]) from None
     except sqlite3.Error as error:
-        message = f"error: the history of exports cannot be read or written: {error}"
-        remedy = "look at space and owner of the state directory (labstore config explain state_dir)"
-        raise Stop(Exit.FAILED, message, remedy) from None
+        raise Stop.because(Exit.FAILED, [unusable(error)]) from None
     except BrokenPipeError:
         raise  # whoever was reading has read enough
     except PermissionError as error:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import sqlite3
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from random import random
 from types import FrameType
 from typing import Any
@@ -21,16 +19,18 @@ from typing import Any
 import structlog
 from prometheus_client import start_http_server
 
-from labstore.assembly import ExportsRoom, StateElsewhere, alive_file, exports_lock
+from labstore.assembly import ExportsRoom, StateElsewhere, alive_file, exports_lock, history_file
 from labstore.exports.cycle import ExportCycle
+from labstore.exports.history import Pin
 from labstore.model.cloud import Instance, Presence
 from labstore.model.site import InventoryKind, MetricsSettings, Site
 from labstore.ports.inventory import Inventory, Snapshot
-from labstore.reconcile.facts import Fact
+from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.loop import Pace
 from labstore.reconcile.record import Outcome, Record, State
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.report import Override, Report, Severity
+from labstore.reports.state import StateUnusable
 from labstore.system.files import make_directory
 from labstore.system.locks import Locked, exclusive
 from labstore.system.notify import Supervisor
@@ -72,18 +72,17 @@ class Defect(Report):
 
 
 @dataclass(frozen=True)
-class StateUnusable(Report):
-    what: str
+class MetricsUnheard(Report):
+    listen: str
     reason: str
 
-    code = "state-unusable"
-    severity = Severity.ERROR
+    code = "metrics-unheard"
 
     def message(self) -> str:
-        return f"{self.what} cannot be read or written: {self.reason}"
+        return f"metrics cannot be asked for at {self.listen}: {self.reason}"
 
     def remedy(self) -> str:
-        return "look at space and owner of the state directory; what is served stays served"
+        return "free the port or change metrics.listen, then restart the daemon; exports do not depend on it"
 
 
 @dataclass(frozen=True)
@@ -188,23 +187,26 @@ def serve(room: ExportsRoom, once: bool = False, overrides: frozenset[Override] 
             return State.FAILED
     metrics = ExportMetrics()
     daemon.seen = metrics.seen
-    listen(room.source().metrics, metrics)
+    daemon.notes = listen(room.source().metrics, metrics)
     return State.FAILED if daemon.run() else None
 
 
-def listen(settings: MetricsSettings | None, metrics: ExportMetrics) -> None:
-    """Let Prometheus ask. A port that is taken costs the metrics, never the exports."""
+def listen(settings: MetricsSettings | None, metrics: ExportMetrics) -> tuple[Report, ...]:
+    """Let Prometheus ask. A port that is taken costs the metrics, never the exports; every record says so."""
     if settings is None:
-        return
+        return ()
     try:
         start_http_server(settings.port, settings.host, metrics.registry)
     except OSError as error:
-        log.error("metrics cannot be asked for", listen=f"{settings.host}:{settings.port}", reason=str(error))
+        unheard = MetricsUnheard(f"{settings.host}:{settings.port}", error.strerror or str(error))
+        log.error(unheard.message(), code=unheard.code, remedy=unheard.remedy())
+        return (unheard,)
+    return ()
 
 
 @dataclass
 class ExportDaemon:
-    """Runs the cycles of one room. `seen` is told of every record as it is kept."""
+    """Runs the cycles of one room. `seen` is told of every record as it is kept; `notes` stand in every one."""
 
     room: ExportsRoom
     flags: Flags
@@ -212,6 +214,8 @@ class ExportDaemon:
     seen: Callable[[Kept], None] = lambda _kept: None
     overrides: frozenset[Override] = frozenset()
     chance: Callable[[], float] = random
+    notes: tuple[Report, ...] = ()
+    _followed: tuple[Site, Pin | None] | None = field(default=None, init=False)
     _active: bool = field(default=False, init=False)
     _full: bool = field(default=False, init=False)
     _defects: int = field(default=0, init=False)
@@ -228,7 +232,7 @@ class ExportDaemon:
         site = self.room.source()
         path = alive_file(site, self.room.cluster)
         make_directory(path.parent)
-        with _alone(path), self.flags.installed():
+        with exclusive(path, NAME), self.flags.installed():
             self._pulse()
             self._begin()
             over = self.supervisor.watch(self._well)
@@ -291,16 +295,14 @@ class ExportDaemon:
         started = self.room.clock.now()
         try:
             record = self._guarded_cycle()
+            record = replace(record, reports=(*record.reports, *self.notes))
         except Locked as error:
             return self._instead(started, State.HOLDING, WaitingForLock(str(error)))
         except StateElsewhere as error:
             self._active = False
             return self._instead(started, State.STANDBY, NotMountedHere(error.volume, error.found))
-        except sqlite3.Error as error:
-            self.room.close()
-            return self._instead(started, State.FAILED, StateUnusable("the history of exports", str(error)))
-        except OSError as error:
-            return self._instead(started, State.FAILED, StateUnusable(str(error.filename or "a file"), str(error)))
+        except (sqlite3.Error, OSError) as error:
+            return self._without_state(started, error)
         except Exception as error:  # noqa: BLE001 - recorded with its traceback; after three in a row the process ends
             return self._defect(started, error)
         finally:
@@ -314,12 +316,21 @@ class ExportDaemon:
             if not self._active:
                 self._serve_first(cycle)
             cycle.number = max(cycle.number, self._kept.number if self._kept else 0)
-            record = cycle.run("the inventory changed", self._full, self.overrides)
+            record = self._follow(cycle)
             self._active = record.state is not State.STANDBY
             if self._active:
                 self._prune(cycle)
             else:
                 self.room.close()  # a volume that is about to be unmounted is not held
+        return record
+
+    def _follow(self, cycle: ExportCycle) -> Record:
+        """One cycle, in whose generation stands what made it."""
+        site, pin = self.room.source(), cycle.observer.history.pin()
+        pin = pin if pin is not None and pin.until > self.room.clock.now() else None
+        record = cycle.run(_because(self._followed, site, pin), self._full, self.overrides)
+        if record.state is not State.FAILED:
+            self._followed = (site, pin)
         return record
 
     def _begin(self) -> None:
@@ -330,8 +341,38 @@ class ExportDaemon:
                 self._serve_first(cycle)
         except (Ending, StateElsewhere):
             pass  # the loop sees it
-        except (Locked, sqlite3.Error, OSError) as error:
+        except Locked as error:
             log.error("what was last known good could not be looked at first", reason=str(error))
+        except (sqlite3.Error, OSError) as error:
+            log.error("what is on file is served without the history", reason=str(error))
+            self._serve_files()
+
+    def _without_state(self, started: datetime, error: sqlite3.Error | OSError) -> Record:
+        """A full disk or a broken history costs changes, not service: what the server's files say stays served."""
+        self.room.close()
+        figures = self._serve_files()
+        return self._instead(started, State.FAILED, self._unusable(error), figures)
+
+    def _unusable(self, error: sqlite3.Error | OSError) -> StateUnusable:
+        if isinstance(error, OSError):
+            return StateUnusable(str(error.filename or "a file"), error.strerror or str(error))
+        return StateUnusable(str(history_file(self.room.source(), self.room.cluster)), str(error))
+
+    def _serve_files(self) -> dict[str, Any]:
+        """Serve what is on file, which needs no history; figures of what that is."""
+        try:
+            with exports_lock(self.room.source(), self.room.cluster, NAME, TURN, self._pause):
+                served = self.room.serve_files()
+        except StepFailed as failure:
+            log.error(failure.report.message(), code=failure.report.code, remedy=failure.report.remedy())
+            return {}
+        except (Locked, OSError) as error:
+            log.error("what is on file could not be looked at", reason=str(error))
+            return {}
+        if isinstance(served, Missing):
+            return {}
+        stored, running = served.value.stored, served.value.running
+        return {"served_exports": len(stored), "served_clients": stored.clients, "running": running}
 
     def _serve_first(self, cycle: ExportCycle) -> None:
         """Nothing on a standby node; there it is done when the node becomes active."""
@@ -359,13 +400,16 @@ class ExportDaemon:
         self.room.close()
         return self._instead(started, State.FAILED, Defect(where, f"{type(error).__name__}: {error}"[:500]))
 
-    def _instead(self, started: datetime, state: State, report: Report) -> Record:
+    def _instead(
+        self, started: datetime, state: State, report: Report, figures: Mapping[str, Any] | None = None
+    ) -> Record:
         """The record of a cycle that did not come to its own."""
         facts: dict[str, Any] = {"cluster": self.room.cluster}
         if self._kept is not None:
             facts |= {key: value for key, value in self._kept.facts.items() if key in _LASTING}
+        facts |= figures or {}
         number = self._kept.number + 1 if self._kept else 1
-        reports = (report, *self.room.source.concerns())
+        reports = (report, *self.room.source.concerns(), *self.notes)
         return Record("exports", number, started, self.room.clock.now(), state, facts, reports=reports)
 
     # --- telling ----------------------------------------------------------------------------------------------------
@@ -408,24 +452,20 @@ _LASTING = frozenset(
 """Figures that still hold after a cycle that did not get far enough to find them out."""
 
 
+def _because(followed: tuple[Site, Pin | None] | None, site: Site, pin: Pin | None) -> str:
+    """What a change is put down to: what is otherwise than when a cycle last went well."""
+    if pin is not None:
+        return f"generation {pin.generation} is pinned by {pin.who}: {pin.why}"
+    if followed is None:
+        return "the first look after a start"
+    before, pinned = followed
+    if pinned is not None:
+        return f"the pin of generation {pinned.generation} is over"
+    return "the inventory changed" if before == site else "the site file changed"
+
+
 def longest_cycle(site: Site) -> float:
     """Seconds that a cycle may take to ask before something is wrong."""
     if site.inventory.source is InventoryKind.FILE:
         return 30.0
     return 30.0 + site.inventory.openstack.listing_deadline
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the daemon's own lock; a `status` that looks at it just now is waited for."""
-    turn = threading.Event()
-    with contextlib.ExitStack() as held:
-        for attempt in range(20):
-            try:
-                held.enter_context(exclusive(path, NAME))
-                break
-            except Locked:
-                if attempt == 19:
-                    raise
-                turn.wait(0.05)
-        yield

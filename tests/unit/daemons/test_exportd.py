@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from labstore.assembly import ExportsRoom, SiteSource, alive_file, exports_lock, from_site_file
 from labstore.daemons import exportd
 from labstore.daemons.exportd import Ending, ExportDaemon, Flags, Interruptible
+from labstore.exports.history import Pin
 from labstore.ports.inventory import Snapshot
 from labstore.ports.node import VolumeState
 from labstore.reconcile.record import State
@@ -269,6 +271,83 @@ def test_a_history_that_cannot_be_written_is_told_and_tried_again(lab: DaemonWor
     assert "state-unusable" in {said.code for said in lab.kept[0].reports}
 
 
+def history_of(world: CliWorld) -> Path:
+    return world.base / "state/exports/primary/history.sqlite"
+
+
+def test_a_history_that_is_no_database_costs_changes_and_not_service(served: CliWorld) -> None:
+    """What is on file is served from the first moment, the record says what to do, and it goes on when that is done."""
+    history_of(served).write_bytes(b"no database at all" * 100)
+    served.server.live, clients = type(served.server.live)(), list[int]()
+    lab = DaemonWorld(served)
+    served.inventory.add(instance("tools-9", "p-tools", "172.16.1.99"))
+    lab.between[2] = lambda: [each.unlink() for each in history_of(served).parent.glob("history.sqlite*")] and None
+    lab.between[1] = lambda: clients.append(served.server.live.clients)
+    assert lab.run(3) == 0
+    assert lab.states == ["failed", "failed", "converged"]
+    assert clients == [8]
+    said = next(said for said in lab.kept[0].reports if said.code == "state-unusable")
+    assert str(history_of(served)) in said.message
+    assert "mv " in str(said.remedy)
+    assert lab.kept[0].facts["served_clients"] == 8
+    assert (served.server.live.clients, served.server.generation) == (9, 2), "above what the files remember"
+
+
+def test_status_and_check_show_what_is_wrong_with_the_state(served: CliWorld) -> None:
+    history_of(served).write_bytes(b"no database at all" * 100)
+    DaemonWorld(served).run()
+    status, check = served.run("status"), served.run("check", "exports")
+    assert (status.exit_code, check.exit_code) == (1, 2)
+    assert "failed: 4 exports, 8 clients still served" in status.stdout
+    assert "file is not a database" in " ".join(status.stdout.split())
+    assert "file is not a database" in check.stdout
+
+
+def test_a_state_directory_that_cannot_be_made_is_told_and_tried_again(lab: DaemonWorld) -> None:
+    (lab.world.base / "state").touch()
+    lab.between[1] = (lab.world.base / "state").unlink
+    assert lab.run(2) == 0
+    assert lab.states == ["failed", "converged"]
+
+
+def test_a_server_that_loses_its_table_while_the_history_is_broken_gets_it_back(served: CliWorld) -> None:
+    history_of(served).write_bytes(b"no database at all" * 100)
+    lab = DaemonWorld(served)
+    lab.between[1] = lambda: setattr(served.server, "live", type(served.server.live)())
+    lab.run(2)
+    assert served.server.live.clients == 8
+
+
+def test_without_a_history_a_standby_node_touches_nothing(served: CliWorld) -> None:
+    history_of(served).write_bytes(b"no database at all" * 100)
+    served.server.live, served.node.active = type(served.server.live)(), False
+    DaemonWorld(served).run()
+    assert served.server.live.clients == 0
+
+
+def test_every_generation_says_what_made_it(lab: DaemonWorld) -> None:
+    world, text = lab.world, lab.world.site_file.read_text()
+    add = lambda number: world.inventory.add(instance(f"tools-{number}", "p-tools", f"172.16.1.{number}")) and None  # noqa: E731
+    lab.between[1] = lambda: add(91)
+    lab.between[2] = lambda: world.site_file.write_text(text.replace("172.16.0.0/21", "172.16.0.0/20")) and None
+    lab.between[3] = lambda: pinned(lab, 2)
+    lab.between[4] = lambda: world.clock.advance(7200)
+    lab.run(5)
+    whys = [generation.why for generation in reversed(world.history.generations())]
+    assert whys == [
+        "the first look after a start",
+        "the inventory changed",
+        "the site file changed",
+        "generation 2 is pinned by alice@n1: look",
+        "the pin of generation 2 is over",
+    ]
+
+
+def pinned(lab: DaemonWorld, number: int) -> None:
+    until = lab.world.clock.now() + timedelta(hours=1)
+    lab.room.cycle().observer.history.set_pin(Pin(number, until, "alice@n1", "look"))
+
+
 def test_a_lock_that_somebody_holds_is_waited_for(lab: DaemonWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exportd, "TURN", 0.0)
     with exports_lock(lab.source(), "primary", "exports apply"):
@@ -366,12 +445,16 @@ def test_handlers_are_put_back(lab: DaemonWorld) -> None:
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_metrics_port_that_is_taken_costs_the_metrics_alone() -> None:
+def test_a_metrics_port_that_is_taken_costs_the_metrics_alone_and_every_record_says_so(lab: DaemonWorld) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = exportd.MetricsSettings("127.0.0.1", taken.getsockname()[1])
-        exportd.listen(settings, exportd.ExportMetrics())
+        lab.daemon.notes = exportd.listen(settings, exportd.ExportMetrics())
+    lab.run(2)
+    assert lab.states == ["converged"] * 2
+    assert all(kept.reports[-1].code == "metrics-unheard" for kept in lab.kept)
+    assert "Address already in use" in lab.world.run("status").stdout
 
 
 def test_old_generations_are_forgotten(lab: DaemonWorld) -> None:
