@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import gzip
 import hashlib
+import inspect
 import json
 import lzma
 import os
@@ -41,6 +42,8 @@ DISABLED = ("nfs-server.service", "rpcbind.service", "rpcbind.socket", "remote-f
 EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng")
 SIZE = "3G"
 BUILD_DEADLINE = 1800.0
+KEPT = {"image-*": 7 * 86400, "state-*": 7 * 86400, "wheels-*": 7 * 86400, "payload-*": 3600}
+"""Seconds since the last use, after which something is removed from the cache."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def built_once(directory: Path) -> Iterator[Path | None]:
     """Yields None when `directory` is there; else a directory to fill, which becomes it in one rename if the block
     ends well. One builder at a time; what a killed builder left is removed by the next."""
     if directory.is_dir():
+        os.utime(directory)
         yield None
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +118,16 @@ def built_once(directory: Path) -> Iterator[Path | None]:
         building.rename(directory)
 
 
+def sweep() -> None:
+    """Remove what nobody has used for long: images of other package lists, states of other images, older trees."""
+    for pattern, age in KEPT.items():
+        for old in cache().glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                if old.is_dir() and old.stat().st_mtime < time.time() - age:
+                    shutil.rmtree(old, ignore_errors=True)
+                    old.with_name(old.name + ".lock").unlink(missing_ok=True)
+
+
 def digest_of(*parts: bytes | str) -> str:
     """Sixteen hex digits that change with any of the parts."""
     sum_ = hashlib.sha256()
@@ -125,7 +139,16 @@ def digest_of(*parts: bytes | str) -> str:
 
 def _digest(suite: str) -> str:
     guest = [GUEST.joinpath(name).read_bytes() for name in sorted(FILES)]
-    return digest_of(suite, " ".join((*PACKAGES, *MASKED)), Path(__file__).read_bytes(), *guest)
+    code = [inspect.getsource(each) for each in (_bootstrap, _customise, _keys, _initrd, _modules, _file_system)]
+    return digest_of(
+        suite,
+        " ".join((*PACKAGES, *MASKED, *ENABLED, *DISABLED, *EARLY_MODULES)),
+        repr(FILES),
+        SIZE,
+        _INIT,
+        *code,
+        *guest,
+    )
 
 
 def _build(into: Path, suite: str) -> None:

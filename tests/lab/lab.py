@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.lab.accel import accelerator
-from tests.lab.image import Image, built_once, cache, digest_of, image
+from tests.lab.image import Image, built_once, cache, digest_of, image, sweep
 from tests.lab.machine import Machine, Resume, Spec, blank_payload, make_disks
 from tests.lab.net import Net
 from tests.lab.ssh import Unreachable
@@ -31,12 +31,17 @@ class Lab:
     """See the module. `cold`: boot, rather than wake from the saved states of earlier boots."""
 
     def __init__(self, specs: Sequence[Spec], suite: str = "bookworm", payload: Path | None = None, cold: bool = False):
+        sweep()
         self.image: Image = image(suite)
         self.cold, self.accel = cold, accelerator(self.image)
         self.directory, self._lock = _run_directory()
         self.sockets = Path(tempfile.mkdtemp(prefix="labstore-lab-"))
         self.net = Net(self.sockets)
-        self.payload = payload or blank_payload(self.directory / "payload.img")
+        self.payload = self.directory / "payload.img"
+        if payload is None:
+            blank_payload(self.payload)
+        else:
+            self.payload.hardlink_to(payload)  # ours, whatever becomes of the cache's
         self.machines: dict[str, Machine] = {}
         for spec in specs:
             directory = self.directory / spec.name

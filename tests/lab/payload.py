@@ -7,7 +7,6 @@ and byte-compiling inside an emulated machine would take minutes.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,6 @@ TREE = Path(__file__).parents[2]
 LOCK = TREE / "requirements" / "run.txt"
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 HOME = "/opt/labstore"
-KEPT = 4
-"""Payloads that are kept; older ones are removed."""
 
 INSTALL = """#!/bin/sh
 # What installing labstore does to a machine, once its files are there.
@@ -47,8 +44,6 @@ def payload(suite: str = "bookworm") -> Path:
     with built_once(directory) as building:
         if building is not None:
             _build(building, python)
-    os.utime(directory)
-    _prune(python, directory)
     return directory / "labstore.img"
 
 
@@ -128,14 +123,6 @@ def _compile(packages: Path, python: str) -> None:
         there = f"{HOME}/lib/python{python}/site-packages"
         options = ["-qq", "-j", "1", "--invalidation-mode", "unchecked-hash", "-s", str(packages), "-p", there]
         _run(sys.executable, "-m", "compileall", *options, str(packages), statuses=(0, 1))
-
-
-def _prune(python: str, used: Path) -> None:
-    kept = sorted(cache().glob(f"payload-{python}-*[0-9a-f]"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in kept[KEPT:]:
-        if old != used and old.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-            old.with_name(old.name + ".lock").unlink(missing_ok=True)
 
 
 def _pip(*arguments: str) -> None:
