@@ -59,7 +59,7 @@ class Stop(click.ClickException):
     @classmethod
     def because(cls, status: Exit, reports: Iterable[Report]) -> Stop:
         """Ends with these reports, each with its remedy."""
-        return _Reported(status, tuple(reports))
+        return Reported(status, tuple(reports))
 
     def format_message(self) -> str:
         return self.message + (f"\n    -> {self.remedy}" if self.remedy else "")
@@ -68,6 +68,9 @@ class Stop(click.ClickException):
         click.echo(self.format_message(), err=True)
 
 
-class _Reported(Stop):
+class Reported(Stop):
+    """Ends the command with these reports."""
+
     def __init__(self, status: Exit, reports: tuple[Report, ...]) -> None:
+        self.reports = reports
         super().__init__(status, "\n".join(lines(reports)))

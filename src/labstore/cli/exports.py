@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,9 +13,9 @@ import click
 from labstore.assembly import ExportsRoom, exports_lock
 from labstore.cli import exports_screens as screens
 from labstore.cli.adopt import adopt
-from labstore.cli.exit import Exit, Stop, of_state
-from labstore.cli.options import Chosen, Told, hands, json_option, override_options, site_options
-from labstore.cli.output import emit, line, reports, waiting, when
+from labstore.cli.exit import Exit, Reported, Stop, of_state
+from labstore.cli.options import Chosen, Told, hands, json_option, override_options, site_options, unusable
+from labstore.cli.output import emit, line, reports, waiting
 from labstore.exports.cycle import AsPinned, ExportCycle, Proposal
 from labstore.exports.history import GenerationState, History, Pin
 from labstore.exports.observe import figures
@@ -25,12 +26,17 @@ from labstore.model.site import Cluster, Site
 from labstore.ports.inventory import Inventory
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.record import Record, State
-from labstore.reports.report import Override
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.render import moment
+from labstore.reports.report import Override, Report
+from labstore.reports.state import StateUnusable
 from labstore.system.identity import become_owner_of, program
 from labstore.telemetry import logs, records
 from labstore.telemetry.exports import Shown, difference_words, generation_words, pin_words, plan_words
 from labstore.telemetry.exports import why as reasons
 
+LONGEST_PIN = 30 * 86400.0
+"""Seconds; whoever means longer changes the site file."""
 PATIENCE = 30.0
 """Seconds for which a command waits for the daemon's cycle to end."""
 
@@ -65,27 +71,48 @@ def exports() -> None:
 
 @exports.command()
 @click.argument("project", required=False)
+@click.option("--at", "at", metavar="TIME", help="As it was then: 14:05, 2h ago, 2026-05-29T11:54.")
+@click.option("--generation", "number", metavar="N", type=int, help="As it was in that generation.")
 @json_option
 @site_options
-def show(project: str | None, as_json: bool, chosen: Chosen) -> None:
-    """Show what is exported to whom; with PROJECT (or public_NAME) its clients one by one.
+def show(project: str | None, at: str | None, number: int | None, as_json: bool, chosen: Chosen) -> None:
+    """Show what is exported to whom; a PROJECT's clients one by one.
 
-    Reads the newest generation and what the server says. Safe at any time.
+    PROJECT may be public_NAME. Reads the newest generation (or the one that is asked for) and what the server says.
+    Safe at any time.
 
     \b
-    Example:
+    Examples:
       labstore exports show tools
+      labstore exports show tools --at "2h ago"
     """
-    site, cluster = _look_only(chosen)
-    real = hands()
-    served = real.server(site, cluster, real.clock).observe()
-    shown = Shown.of(cluster.name, chosen.history(site, cluster.name), served)
+    shown = _now(chosen) if at is None and number is None else _then(chosen, at, number)
+    site = chosen.source()()
     owners = {str(export.owner) for export in shown.table.exports.values()}
     if project is not None and project not in owners:
         raise Stop(Exit.FAILED, f"error: nothing is exported for {project}", _hint(site, project))
     emit(shown.words(project)) if as_json else screens.show(shown, project)
     if isinstance(shown.served, Missing):
         sys.exit(Exit.FAILED)
+
+
+def _now(chosen: Chosen) -> Shown:
+    """Without a history that can be read, what the server's files say."""
+    site, cluster = _look_only(chosen)
+    real = hands()
+    served = real.server(site, cluster, real.clock).observe()
+    try:
+        return Shown.of(cluster.name, chosen.history(site, cluster.name), served)
+    except sqlite3.Error as error:
+        reports([unusable(error)], err=True)
+        return Shown.of(cluster.name, None, served)
+
+
+def _then(chosen: Chosen, at: str | None, number: int | None) -> Shown:
+    _, cluster, kept = _with_history(chosen)
+    wanted = _generation_of(kept, number, at)
+    _known(kept, wanted)
+    return Shown.past(cluster.name, kept, wanted)
 
 
 def _hint(site: Site, project: str) -> str:
@@ -182,7 +209,7 @@ def _with_history(chosen: Chosen) -> tuple[Site, Cluster, History]:
     kept = chosen.history(site, cluster.name)
     if kept is None:
         message = f"error: nothing was applied by labstore on cluster {cluster.name} of this node yet"
-        raise Stop(Exit.FAILED, message, "labstore exports plan")
+        raise Stop(Exit.FAILED, message, "labstore exports apply, or start the daemon")
     return site, cluster, kept
 
 
@@ -204,12 +231,24 @@ def _known(kept: History, number: int) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asked for, and how the plan is to be shown."""
+    """What a person asked for, how the plan is to be shown, and the command that would do it."""
 
     overrides: frozenset[Override]
     as_json: bool
     why: str
+    command: str
     supposing: AsPinned | None = None
+
+    def doing(self, needed: Iterable[Override] = ()) -> str:
+        """The whole command line, with the overrides that were given and those that it needs."""
+        return self.command + "".join(f" --{override}" for override in sorted({*self.overrides, *needed}))
+
+
+class NotDone(Reported):
+    """Nothing can be proposed."""
+
+    def __init__(self, reports: tuple[Report, ...]) -> None:
+        super().__init__(Exit.FAILED, reports)
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -232,12 +271,12 @@ def plan(overrides: frozenset[Override], as_json: bool, chosen: Chosen) -> None:
     """
     room = chosen.room()
     room.dry = True
-    asked = Asked(overrides, as_json, "plan")
+    asked = Asked(overrides, as_json, "plan", chosen.command("apply"))
     proposal = _propose(room, asked)
     _show_plan(room, proposal, asked)
     if not as_json and proposal.plan.steps:
         line()
-        line("to do it: labstore exports apply" + "".join(f" --{override}" for override in sorted(overrides)))
+        line(f"to do it: {asked.doing()}")
     _end(_state(room, proposal, asked))
 
 
@@ -256,10 +295,36 @@ def apply(overrides: frozenset[Override], yes: bool, because: str | None, as_jso
     Example:
       labstore exports apply --allow-mass-removal --why "the maps project was emptied on purpose"
     """
-    _apply(chosen.room(), Asked(overrides, as_json, because or "apply"), yes)
+    given = ("--why", because) if because else ()
+    _apply(chosen.room(), Asked(overrides, as_json, because or "apply", chosen.command("apply", *given)), yes)
 
 
-def _apply(room: ExportsRoom, asked: Asked, yes: bool, first: Callable[[ExportCycle], None] = lambda _: None) -> None:
+def _nothing(_cycle: ExportCycle) -> None:
+    pass
+
+
+def _apply(room: ExportsRoom, asked: Asked, yes: bool, first: Callable[[ExportCycle], None] = _nothing) -> None:
+    """Do what was asked for; what came to nothing leaves a record too."""
+    started = room.clock.now()
+    try:
+        _shown_and_done(room, asked, yes, first)
+    except NotDone as error:
+        _keep_failure(room, started, error.reports)
+        raise
+    except StepFailed as error:
+        _keep_failure(room, started, (error.report,))
+        raise
+    except sqlite3.Error as error:
+        _keep_failure(room, started, (unusable(error),))
+        raise
+    except PermissionError:
+        raise  # whoever may not do it has nothing to report
+    except OSError as error:
+        _keep_failure(room, started, (StateUnusable(str(error.filename or "a file"), error.strerror or str(error)),))
+        raise
+
+
+def _shown_and_done(room: ExportsRoom, asked: Asked, yes: bool, first: Callable[[ExportCycle], None]) -> None:
     """Show, ask, take the lock, look again, and do it if it is still what was shown. `first` is done under the lock,
     just before."""
     if not yes and (asked.as_json or not sys.stdin.isatty()):
@@ -322,7 +387,7 @@ def _propose(room: ExportsRoom, asked: Asked, full: bool = True) -> Proposal:
     with waiting("asking the inventory", expected, _calls_of(cycle.observer.inventory)):
         answer = cycle.propose(full, asked.overrides, asked.supposing)
     if isinstance(answer, Missing):
-        raise Stop.because(Exit.FAILED, [answer.report])
+        raise NotDone((answer.report,))
     return answer.value
 
 
@@ -335,8 +400,14 @@ def _calls_of(inventory: Inventory) -> Callable[[], int] | None:
 
 
 def _show_plan(room: ExportsRoom, proposal: Proposal, asked: Asked) -> None:
-    words = plan_words(room.cluster, proposal, figures(proposal.facts))
-    emit(words) if asked.as_json else screens.plan(words, proposal)
+    shown = _as_shown(proposal, asked)
+    words = plan_words(room.cluster, shown, figures(shown.facts))
+    emit(words) if asked.as_json else screens.plan(words, shown, asked.doing)
+
+
+def _as_shown(proposal: Proposal, asked: Asked) -> Proposal:
+    """A pin that is only supposed is no news."""
+    return proposal if asked.supposing is None else replace(proposal, said=())
 
 
 def _standby(proposal: Proposal, asked: Asked) -> bool:
@@ -361,6 +432,13 @@ def _last_record(room: ExportsRoom) -> records.Kept | None:
         return records.read(records.place(room.source().run_dir, "exports", room.cluster))
     except (records.BadRecord, OSError):
         return None
+
+
+def _keep_failure(room: ExportsRoom, started: datetime, found: tuple[Report, ...]) -> None:
+    before = _last_record(room)
+    facts = {key: value for key, value in (before.facts if before else {}).items() if key in records.LASTING}
+    number = before.number + 1 if before else 1
+    _keep(room, Record("exports", number, started, room.clock.now(), State.FAILED, facts, reports=found))
 
 
 def _keep(room: ExportsRoom, record: Record) -> None:
@@ -432,10 +510,7 @@ def rollback(
       labstore exports rollback 41
       labstore exports rollback --at "2h ago" --for 4h --apply
     """
-    try:
-        seconds = duration(for_)
-    except Unfit as error:
-        raise click.UsageError(f"--for: {error}; {error.remedy}") from None
+    seconds = _pinned_for(for_)
     room = chosen.room()
     room.dry = not do
     kept = room.cycle().observer.history
@@ -443,28 +518,42 @@ def rollback(
     _known(kept, chosen_number)
     now = room.clock.now()
     pin = Pin(chosen_number, now + timedelta(seconds=seconds), room.who, because or "rollback")
-    asked = Asked(overrides, as_json, f"rollback to generation {chosen_number}", AsPinned(pin))
+    given = ("--why", because) if because else ()
+    command = chosen.command("rollback", str(chosen_number), "--for", for_, "--apply", *given)
+    asked = Asked(overrides, as_json, f"rollback to generation {chosen_number}", command, AsPinned(pin))
     if not do:
         _preview_rollback(room, asked, kept, chosen_number, for_)
         return
     if not as_json:
-        line(f"generation {chosen_number} is to be served until {when(pin.until)}", bold=True)
+        line(f"generation {chosen_number} is to be served until {moment(pin.until)}", bold=True)
     _apply(room, asked, yes, lambda cycle: cycle.observer.history.set_pin(pin))
+
+
+def _pinned_for(text: str) -> float:
+    try:
+        seconds = duration(text)
+    except Unfit as error:
+        raise click.UsageError(f"--for: {error}; {error.remedy}") from None
+    if not 0 < seconds <= LONGEST_PIN:
+        raise click.UsageError(f"--for: {text} is not a sensible time here; write 1m to {duration_text(LONGEST_PIN)}")
+    return seconds
 
 
 def _preview_rollback(room: ExportsRoom, asked: Asked, kept: History, number: int, for_: str) -> None:
     newest = kept.newest() or 0
     proposal = _propose(room, asked)
     words = difference_words(newest, number, kept.diff(newest, number), _stays_out(proposal))
-    plan = plan_words(room.cluster, proposal, figures(proposal.facts))
+    shown = _as_shown(proposal, asked)
+    plan = plan_words(room.cluster, shown, figures(shown.facts))
     if asked.as_json:
         emit({"difference": words, "plan": plan})
     else:
         screens.difference(words)
         line()
-        screens.plan(plan, proposal)
+        screens.plan(plan, shown)
         line()
-        line(f"to do it for {duration_text(duration(for_))}: labstore exports rollback {number} --for {for_} --apply")
+        line(f"to do it for {duration_text(duration(for_))}:")
+        line(f"  {asked.doing(screens.needed(proposal))}")
     _end(_state(room, proposal, asked))
 
 
@@ -519,7 +608,8 @@ def resume(overrides: frozenset[Override], yes: bool, because: str | None, as_js
     if room.cycle().observer.history.pin() is None:
         line("no generation is pinned: nothing to do")
         return
-    asked = Asked(overrides, as_json, because or "resume", AsPinned(None))
+    given = ("--why", because) if because else ()
+    asked = Asked(overrides, as_json, because or "resume", chosen.command("resume", *given), AsPinned(None))
     _apply(room, asked, yes, lambda cycle: cycle.observer.history.set_pin(None))
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from textwrap import wrap
 from typing import Any
 
 import click
 
-from labstore.cli.output import WIDTH, Column, line, reports, table, when
+from labstore.cli.output import WIDTH, Column, line, reports, table
 from labstore.exports.adoption import option_change
 from labstore.exports.cycle import Proposal
+from labstore.exports.plan import plan_exports
+from labstore.reports import render
+from labstore.reports.report import Override
 from labstore.telemetry.exports import Shown
 from labstore.telemetry.words import ago, plural, safe
 
+_OWNERS, _FEW = 8, 4
+"""Owners, and clients of each, that are named where something is held back."""
 Words = Mapping[str, Any]
 _MOST = 40
 """Steps and reasons that one screen shows; `--json` has all."""
 
 
 def moment(text: str | None) -> str:
-    return when(datetime.fromisoformat(text)) if text else ""
+    return render.moment(datetime.fromisoformat(text)) if text else ""
 
 
 def folded(text: str, indent: int) -> None:
@@ -43,13 +48,16 @@ def show(shown: Shown, owner: str | None) -> None:
     else:
         line(f"{head}; generation {words['generation']} of {moment(words['at'])}", bold=True)
         line(f"applied by {words['who']}")
-    _server(words["server"])
+    if shown.served is None:
+        line("so it was then; what the server says now: labstore exports show")
+    else:
+        _server(words["server"])
     if owner is not None:
         for export in exports:
             _export(export)
     elif exports:
         line()
-        _overview(exports)
+        _overview(exports, shown.served is not None)
 
 
 def _server(server: Words) -> None:
@@ -61,13 +69,14 @@ def _server(server: Words) -> None:
         folded(f"the server answers otherwise than its files for: {', '.join(server['drift'][:8])}", 0)
 
 
-def _overview(exports: Sequence[Words]) -> None:
+def _overview(exports: Sequence[Words], asked: bool) -> None:
+    """`asked`: whether the server was asked what it serves."""
     columns = [Column("OWNER"), Column("EXPORT", loose=True), Column("CLIENTS", right=True), Column("SERVED")]
     rows = [
         (export["owner"], export["path"], "all" if export["world"] else len(export["clients"]), _served(export))
         for export in exports
     ]
-    table(columns, rows)
+    table(columns, rows) if asked else table(columns[:3], [row[:3] for row in rows])
 
 
 def _served(export: Words) -> str:
@@ -98,8 +107,9 @@ def _export(export: Words) -> None:
 # --- plan ------------------------------------------------------------------------------------------------------------
 
 
-def plan(words: Words, proposal: Proposal) -> None:
-    """What would be done, what is held back and what stays in doubt."""
+def plan(words: Words, proposal: Proposal, doing: Callable[[Iterable[Override]], str] | None = None) -> None:
+    """What would be done, what is held back and what stays in doubt. `doing` gives the command that would do it all the
+    same, with the overrides it needs."""
     steps = words["steps"]
     if words["facts"].get("active") is False:
         line("this node is standby: another one serves, and nothing is written here", fg="yellow")
@@ -113,7 +123,7 @@ def plan(words: Words, proposal: Proposal) -> None:
     for step in steps[:_MOST]:
         _step(step)
     _more(len(steps), "steps")
-    _held_back(words, proposal)
+    _held_back(proposal, doing)
     _in_doubt(words["untouched"])
     said = [*proposal.said, *(answer.report for answer in proposal.facts.snapshot.missing()), *proposal.plan.reports]
     if said:
@@ -142,15 +152,36 @@ def _names(clients: Sequence[str], most: int = 12) -> str:
     return ", ".join(clients[:most]) + (f" and {len(clients) - most} more" if len(clients) > most else "")
 
 
-def _held_back(words: Words, proposal: Proposal) -> None:
-    if not words["refusals"]:
+def _held_back(proposal: Proposal, doing: Callable[[Iterable[Override]], str] | None) -> None:
+    if not proposal.plan.refusals:
         return
     line()
     line("held back until a person decides", bold=True)
     reports([refusal.report for refusal in proposal.plan.refusals])
-    flags = sorted({f"--{r.report.override}" for r in proposal.plan.refusals if r.report.override})
-    if flags:
-        folded(f"what that would do: labstore exports plan {' '.join(flags)}", 0)
+    for owner, clients in list(_concerned(proposal).items())[:_OWNERS]:
+        folded(f"{owner} would lose {_names(clients, _FEW)}", 8)
+    _more(len(_concerned(proposal)), "owners", _OWNERS)
+    if doing and needed(proposal):
+        line("to do it all the same (it asks first):")
+        line(f"  {doing(needed(proposal))}")
+
+
+def needed(proposal: Proposal) -> frozenset[Override]:
+    """The overrides without which something is held back."""
+    return frozenset(each.report.override for each in proposal.plan.refusals if each.report.override)
+
+
+def _concerned(proposal: Proposal) -> dict[str, list[str]]:
+    """By owner, the clients that the steps which are held back would take away."""
+    held = {key for refusal in proposal.plan.refusals for key in refusal.keys}
+    found: dict[str, list[str]] = {}
+    for step in plan_exports(proposal.facts, proposal.goal).steps:
+        if step.key in held and step.removes and step.before is not None:
+            grants = proposal.facts.granted.grants.get(step.before.path, {})
+            names = {str(client): grant.instance_name for client, grant in grants.items()}
+            texts = (f"{client} ({names[client]})" if names.get(client) else client for client in step.removes)
+            found.setdefault(str(step.before.owner), []).extend(texts)
+    return found
 
 
 def _in_doubt(untouched: Mapping[str, str]) -> None:
@@ -163,9 +194,9 @@ def _in_doubt(untouched: Mapping[str, str]) -> None:
     _more(len(untouched), "places")
 
 
-def _more(count: int, what: str) -> None:
-    if count > _MOST:
-        line(f"... and {count - _MOST} more {what} (--json shows all)")
+def _more(count: int, what: str, shown: int = _MOST) -> None:
+    if count > shown:
+        line(f"... and {count - shown} more {what} (--json shows all)")
 
 
 # --- what a cycle did ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from labstore.assembly import ExportsRoom, Hands, SiteSource, StateElsewhere, cluster_here, from_site_file, history_file
 from labstore.cli.exit import Exit, Stop
@@ -37,6 +39,12 @@ class Chosen:
     file: Path = DEFAULT
     cluster: str | None = None
     node: str | None = None
+    given: tuple[str, ...] = ()
+    """The options of the command line that chose these."""
+
+    def command(self, *words: str) -> str:
+        """A command line about the same exports, to be pasted."""
+        return shlex.join(("labstore", "exports", *words, *self.given))
 
     @property
     def node_name(self) -> str:
@@ -90,11 +98,17 @@ def site_options(command: F) -> F:
     @wraps(command)
     def with_site(*args: Any, file: Path, cluster: str | None, node: str | None, debug: bool, **kwargs: Any) -> Any:
         logs.configure("debug" if debug else "warning")
-        chosen = Chosen(file, cluster, node)
+        chosen = Chosen(file, cluster, node, _given(("file", "--site"), ("cluster", "--cluster"), ("node", "--node")))
         click.get_current_context().meta[_CHOSEN] = chosen
         return command(*args, chosen=chosen, **kwargs)
 
     return with_site  # type: ignore[return-value]
+
+
+def _given(*options: tuple[str, str]) -> tuple[str, ...]:
+    context = click.get_current_context()
+    typed = (pair for pair in options if context.get_parameter_source(pair[0]) is ParameterSource.COMMANDLINE)
+    return tuple(word for name, flag in typed for word in (flag, str(context.params[name])))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are stable.")

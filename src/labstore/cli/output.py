@@ -121,13 +121,6 @@ def _remedy(report: Any) -> str | None:
     return None if remedy is None else str(remedy)
 
 
-def when(moment: datetime, now: datetime | None = None) -> str:
-    """A moment for people, in local time: the day is left out where it is today."""
-    local = moment.astimezone()
-    today = (now or datetime.now(local.tzinfo)).astimezone().date() == local.date()
-    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
-
-
 # --- what takes longer -----------------------------------------------------------------------------------------------
 
 

@@ -12,10 +12,11 @@ import click
 
 from labstore.cli.exit import Exit
 from labstore.cli.options import Chosen, Told, hands, json_option, site_options
-from labstore.cli.output import WIDTH, emit, line, reports, when
+from labstore.cli.output import WIDTH, emit, line, reports
 from labstore.model.site import Site
 from labstore.reconcile.record import State
 from labstore.reports.in_file import BadFile
+from labstore.reports.render import moment
 from labstore.reports.report import Report
 from labstore.telemetry.records import Kept, read_all
 from labstore.telemetry.status import Health, Limits, RoomStatus, alive_of, judged, listing_age, look, worst
@@ -97,7 +98,7 @@ def _screen(
     if not rooms:
         line()
         line(f"nothing has reported in {run_dir} yet")
-        line("-> systemctl status labstore-exportd, or once by hand: labstore exports plan")
+        line("-> systemctl status labstore-exportd, or once by hand: labstore exports apply")
     for room in rooms:
         line()
         _room(room, now)
@@ -109,7 +110,7 @@ def _room(room: RoomStatus, now: datetime) -> None:
     click.echo(click.style(room.what, bold=True) + "  " + click.style(headline[0], fg=_COLOUR[room.health]))
     for more in headline[1:]:
         click.secho(f"  {more}", fg=_COLOUR[room.health])
-    line(f"  {kept.state.value} since {when(kept.since)} ({ago((now - kept.since).total_seconds())}), on {kept.node}")
+    line(f"  {kept.state.value} since {moment(kept.since)} ({ago((now - kept.since).total_seconds())}), on {kept.node}")
     for detail in _details(kept, now):
         line(f"  {detail}")
     if room.silent:

@@ -406,7 +406,7 @@ class ExportDaemon:
         """The record of a cycle that did not come to its own."""
         facts: dict[str, Any] = {"cluster": self.room.cluster}
         if self._kept is not None:
-            facts |= {key: value for key, value in self._kept.facts.items() if key in _LASTING}
+            facts |= {key: value for key, value in self._kept.facts.items() if key in records.LASTING}
         facts |= figures or {}
         number = self._kept.number + 1 if self._kept else 1
         reports = (report, *self.room.source.concerns(), *self.notes)
@@ -444,12 +444,6 @@ class ExportDaemon:
         if self.flags.stopping:
             raise Ending
         self.room.clock.sleep(seconds)
-
-
-_LASTING = frozenset(
-    {"generation", "served_exports", "served_clients", "served_projects", "complete", "listing_every", "running"}
-)
-"""Figures that still hold after a cycle that did not get far enough to find them out."""
 
 
 def _because(followed: tuple[Site, Pin | None] | None, site: Site, pin: Pin | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from labstore.reports.render import moment
 from labstore.reports.report import Override, Report, Severity
 
 
@@ -347,7 +349,8 @@ class Pinned(Report):
     code = "pinned"
 
     def message(self) -> str:
-        return f"generation {self.generation} is pinned until {self.until} by {self.who}: {self.why}"
+        until = moment(datetime.fromisoformat(self.until))
+        return f"generation {self.generation} is pinned until {until} by {self.who}: {self.why}"
 
     def remedy(self) -> str:
         return "the inventory is not followed meanwhile; `labstore exports resume` ends it"

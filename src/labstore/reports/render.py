@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from labstore.reports.report import Report, Severity
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
+
+
+def moment(at: datetime) -> str:
+    """A moment for people: local time, everywhere in this one form."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
 
 def worst(reports: Iterable[Report]) -> Severity | None:

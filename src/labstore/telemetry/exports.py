@@ -68,6 +68,11 @@ class Shown:
             return cls(cluster, None, _adopted(served), served)
         return cls(cluster, history.generation(newest), history.table(newest), served)
 
+    @classmethod
+    def past(cls, cluster: str, history: History, number: int) -> Shown:
+        """A former table; what the server says today is not about it."""
+        return cls(cluster, history.generation(number), history.table(number), None)
+
     def words(self, owner: str | None = None) -> Words:
         """With `owner` (a project's name, or `public_<name>`) that one's exports only."""
         exports = [

@@ -19,6 +19,11 @@ LIMIT = 64 << 20
 MOST = 1000
 """Entries of each list that are kept; an outage of everything must not cost megabytes per cycle."""
 
+LASTING = frozenset(
+    {"generation", "served_exports", "served_clients", "served_projects", "complete", "listing_every", "running"}
+)
+"""Figures that still hold after a cycle that did not get far enough to find them out."""
+
 
 class BadRecord(Exception):
     """A file is there and holds no record; the text says why."""

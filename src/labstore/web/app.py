@@ -167,7 +167,7 @@ def _moment(value: datetime | str) -> datetime:
 
 
 def _clock(value: datetime | str) -> str:
-    return f"{_moment(value):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{_moment(value).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _style(_request: Request) -> Response:

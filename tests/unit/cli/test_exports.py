@@ -366,9 +366,99 @@ def test_rollback_is_whole_or_not_at_all(served: CliWorld) -> None:
     assert served.json("exports", "history")["pin"] is None
 
 
-@pytest.mark.parametrize("arguments", [[], ["1", "--at", "1h ago"], ["--at", "soon"], ["1", "--for", "5"], ["7"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["1", "--at", "1h ago"],
+        ["--at", "soon"],
+        ["1", "--for", "5"],
+        ["7"],
+        ["1", "--for", "0s"],
+        ["1", "--for", "31d"],
+    ],
+)
 def test_rollback_wants_to_know_which_and_how_long(served: CliWorld, arguments: list[str]) -> None:
     assert ended(served.run("exports", "rollback", *arguments)) == 2
+
+
+def test_a_rollback_that_is_only_shown_says_of_no_pin_that_it_is(emptied: CliWorld) -> None:
+    assert "is pinned" not in emptied.run("exports", "rollback", "1").stdout
+    assert emptied.json("exports", "rollback", "1")["plan"]["reports"] == []
+    emptied.run("exports", "rollback", "1", "--apply", "--yes")
+    assert "generation 1 is pinned until 2026-05-29 12:57 by" in " ".join(emptied.run("exports", "plan").stdout.split())
+
+
+def test_the_preview_of_a_rollback_ends_with_the_whole_command(served: CliWorld) -> None:
+    for number in range(1, 31):
+        served.inventory.add(instance(f"more-{number}", "p-tools", f"172.16.4.{number}"))
+    served.run("exports", "apply", "--yes")
+    site = str(served.site_file)
+    bare = served.run("exports", "rollback", "1", "--why", "look at it", "--site", site)
+    command = f"labstore exports rollback 1 --for 1h --apply --why 'look at it' --site {site} --allow-mass-removal"
+    assert bare.stdout.endswith(f"to do it for 1h:\n  {command}\n")
+    given = served.run("exports", "rollback", "1", "--allow-mass-removal")
+    assert given.stdout.endswith("\n  labstore exports rollback 1 --for 1h --apply --allow-mass-removal\n")
+
+
+def test_what_is_held_back_names_the_first_clients(served: CliWorld) -> None:
+    for number in range(1, 31):
+        served.inventory.add(instance(f"more-{number}", "p-tools", f"172.16.4.{number}"))
+    served.run("exports", "apply", "--yes")
+    for number in range(1, 21):
+        served.inventory.delete(f"more-{number}")
+    text = " ".join(served.run("exports", "plan").stdout.split())
+    assert "tools would lose 172.16.4.1 (more-1), " in text
+    assert "and 16 more" in text
+
+
+# --- the table of a past time ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_former_generation(emptied: CliWorld) -> None:
+    result = emptied.run("exports", "show", "--generation", "1")
+    assert ended(result) == 0
+    golden("show-past", result.stdout)
+    assert emptied.run("exports", "show", "cvn", "--generation", "1").stdout.count("172.16.3.11") == 1
+    assert ended(emptied.run("exports", "show", "cvn")) == 1
+    assert emptied.json("exports", "show", "--generation", "1")["generation"] == 1
+
+
+def test_the_table_of_a_past_time(emptied: CliWorld) -> None:
+    assert emptied.json("exports", "show", "--at", "90s ago")["generation"] == 1
+    assert emptied.json("exports", "show", "--at", "1s ago")["generation"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--at", "1d ago"], ["--generation", "9"], ["--generation", "1", "--at", "9:00"]]
+)
+def test_a_time_of_which_nothing_is_known(emptied: CliWorld, arguments: list[str]) -> None:
+    assert ended(emptied.run("exports", "show", *arguments)) == 2
+
+
+# --- what fails ------------------------------------------------------------------------------------------------------
+
+
+def test_an_apply_that_fails_leaves_its_record(served: CliWorld) -> None:
+    served.server.unreadable = True
+    assert ended(served.run("exports", "apply", "--yes")) == 1
+    (room,) = served.json("status")["rooms"]
+    assert (room["state"], room["reports"][0]["message"][:11]) == ("failed", "fake server")
+    assert room["headline"] == "failed: 4 exports, 8 clients still served"
+
+
+def test_a_history_that_is_broken_is_told_with_what_to_do(served: CliWorld) -> None:
+    file = served.base / "state/exports/primary/history.sqlite"
+    for each in file.parent.glob("history.sqlite*"):
+        each.unlink()
+    file.write_bytes(b"no database at all" * 100)
+    for arguments in (["history"], ["apply", "--yes"], ["why", "172.16.1.11"]):
+        result = served.run("exports", *arguments)
+        assert ended(result) == 1
+        assert f"mv {file}*" in result.stderr
+    assert served.json("status")["rooms"][0]["reports"][0]["code"] == "state-unusable"
+    shown = served.run("exports", "show")
+    assert (ended(shown), "4 exports, 8 clients" in shown.stdout, "move it away" in shown.stderr) == (0, True, True)
 
 
 def test_resume_without_a_pin_says_so(served: CliWorld) -> None:

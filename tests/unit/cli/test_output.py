@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from labstore.cli import output
-from labstore.cli.output import progress_line, waiting, when
+from labstore.cli.output import progress_line, waiting
+from labstore.reports.render import moment
 from tests.support.cli_world import in_utc
 
 
@@ -50,8 +51,6 @@ def test_nobody_is_told_who_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> No
         assert stream.getvalue() == ""
 
 
-def test_moments_leave_out_today() -> None:
-    noon = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
+def test_moments_have_one_form() -> None:
     with in_utc():
-        assert when(noon, noon) == "12:00:00"
-        assert when(noon, datetime(2026, 5, 30, tzinfo=UTC)) == "2026-05-29 12:00"
+        assert moment(datetime(2026, 5, 29, 12, 0, tzinfo=timezone(timedelta(hours=2)))) == "2026-05-29 10:00"

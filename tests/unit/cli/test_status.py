@@ -92,7 +92,7 @@ def test_a_daemon_that_died(world: CliWorld) -> None:
 def test_nothing_has_reported_yet(world: CliWorld) -> None:
     result = world.run("status")
     assert result.exit_code == 1
-    assert "labstore exports plan" in result.stdout
+    assert "labstore exports apply" in result.stdout, "`plan` would leave no record"
     check = world.run("check", "exports")
     assert (check.exit_code, check.stdout[:15]) == (3, "EXPORTS UNKNOWN")
 
