@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 STAGED = ".labstore-new-"
 """Begins the names of files being written. The dot keeps exportfs from reading them (exports(5): names must not
@@ -91,7 +92,16 @@ def read_limited(path: Path, limit: int) -> bytes:
         status = os.fstat(descriptor)
         if not os.path.isfile(f"/proc/self/fd/{descriptor}"):  # noqa: PTH113 - asks about the open file, not the name
             raise OSError(22, "not a regular file", str(path))
-        content = file.read(limit + 1)
+        content = _at_most(file, limit + 1)
         if len(content) > limit:
             raise FileTooLarge(path, limit, max(status.st_size, len(content)))
         return content
+
+
+def _at_most(file: IO[bytes], size: int) -> bytes:
+    """In pieces: one read of `size` bytes would ask for that much memory first, whatever is in the file."""
+    pieces: list[bytes] = []
+    while size > 0 and (piece := file.read(min(size, 1 << 20))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
