@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import laws
+from tests.unit.backup.strategies import BACKUPS
+from tests.unit.dbusers.worlds import DBUSERS
 from tests.unit.exports.strategies import EXPORTS
 
-PLANNERS: list[laws.Planner[Any, Any]] = [EXPORTS]
+PLANNERS: list[laws.Planner[Any, Any]] = [BACKUPS, EXPORTS, DBUSERS]
 
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=str)

@@ -17,6 +17,7 @@ from labstore.blocksync.residency import Residency
 from labstore.formats.superblock import HEAD, Content, content_of
 from labstore.model.block_sync import ReadMode
 from labstore.reports.blocksync import CannotOpen, NotADevice, ReadFailed, SyncFailed, TargetInUse, WriteFailed
+from labstore.system.block_use import holder_of, loop_over, writer_of
 
 PAGE = 4096
 """O_DIRECT wants offsets, lengths and addresses to be multiples of this at most."""
@@ -210,7 +211,7 @@ class Target(Device):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         except OSError:
             real = os.path.realpath(path)
-            holder = loop_over(real) or _writer_of(real)
+            holder = loop_over(real) or writer_of(real)
             if holder is not None:
                 raise SyncFailed(TargetInUse(path, holder)) from None
 
@@ -257,61 +258,6 @@ class Target(Device):
 
 
 # --- finding out -----------------------------------------------------------------------------------------------------
-
-
-def holder_of(path: str) -> str:
-    """Who uses a block device, in words."""
-    number = os.stat(path).st_rdev  # noqa: PTH116 - a device path is text here
-    name = f"{os.major(number)}:{os.minor(number)}"
-    mounted = _mounted(name)
-    if mounted:
-        return mounted
-    try:
-        holders = sorted(each.name for each in (_SYS / name / "holders").iterdir())
-    except OSError:
-        holders = []
-    if holders:
-        return f"{', '.join(holders)} is built on it"
-    if any(line.split()[0] in (path, os.path.realpath(path)) for line in _lines(Path("/proc/swaps"))[1:]):
-        return "it is swap space"
-    return "another program holds it exclusively"
-
-
-def _mounted(number: str) -> str | None:
-    """Where a device is mounted, in our mount namespace or any other (where findmnt does not look)."""
-    for line in _lines(Path("/proc/self/mountinfo")):
-        fields = line.split()
-        if fields[2:3] == [number]:
-            return f"mounted at {fields[4]}"
-    for process in sorted(Path("/proc").glob("[0-9]*/mountinfo")):
-        for line in _lines(process):
-            fields = line.split()
-            if fields[2:3] == [number]:
-                return f"mounted at {fields[4]} in the mount namespace of process {process.parent.name}"
-    return None
-
-
-def _writer_of(path: str) -> str | None:
-    """Another process that has a file open for writing. Only links are read: to stat what others have open can hang."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        process = link.parts[2]
-        try:
-            if process == str(os.getpid()) or str(link.readlink()) != path:
-                continue
-            flags = int((Path("/proc") / process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0], 8)
-        except (OSError, IndexError, ValueError):
-            continue
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            return f"process {process} ({_text(Path('/proc') / process / 'comm')}) has it open for writing"
-    return None
-
-
-def loop_over(path: str) -> str | None:
-    """The loop device over a file, if there is one, in words."""
-    for backing in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
-        if _text(backing) == path:
-            return f"/dev/{backing.parts[3]} is a loop device over it"
-    return None
 
 
 def _block_identity(number: int) -> str:
@@ -382,10 +328,6 @@ def _text(path: Path) -> str | None:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _lines(path: Path) -> list[str]:
-    return (_text(path) or "").splitlines()
 
 
 # --- doing -----------------------------------------------------------------------------------------------------------

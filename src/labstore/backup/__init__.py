@@ -1,0 +1,1 @@
+"""Backups: jobs, generations, their proof, and how they are looked into and restored."""

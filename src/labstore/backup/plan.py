@@ -1,0 +1,162 @@
+"""What is to be done about backups now: pure, and the same for the same facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from labstore.backup.desired import kept
+from labstore.backup.facts import BackupFacts, JobFacts
+from labstore.formats.units import duration_text
+from labstore.model.backup import Generation, GenerationName, Item, Sort, SourceStatus, Standing, Verdict
+from labstore.model.backup_settings import PullFrom
+from labstore.model.names import HostName
+from labstore.reconcile.facts import Missing
+from labstore.reconcile.plan import Plan, Proof, Step, Verb
+from labstore.reports.backup import NoSource, Unproven
+from labstore.reports.report import Report
+
+BackupPlan = Plan[Item]
+BackupStep = Step[Item]
+LOCAL = HostName("localhost")
+"""The source's machine where no machine is named."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    steps: tuple[BackupStep, ...] = ()
+    untouched: Mapping[str, str] = field(default_factory=dict)
+    reports: tuple[Report, ...] = ()
+
+
+def plan_backups(facts: BackupFacts) -> BackupPlan:
+    """Mounts that have had their time go first, then what is owed or due, then proofs, then what policy lets go."""
+    steps: list[BackupStep] = []
+    untouched: dict[str, str] = {}
+    reports: list[Report] = []
+    for job in facts.jobs:
+        part = _job(facts, job)
+        steps += part.steps
+        untouched |= part.untouched
+        reports += part.reports
+    return Plan(tuple(steps), untouched, (), tuple(reports))
+
+
+def _job(facts: BackupFacts, job: JobFacts) -> _Part:
+    expired = tuple(_expired(facts, job))
+    name = job.job.name
+    if isinstance(job.generations, Missing):
+        return _Part(expired, {name: "its generations could not be listed"}, (job.generations.report,))
+    there = job.generations.value
+    due = _due(facts, job, there)
+    node, reasons = source_of(job)
+    untouched: dict[str, str] = {}
+    reports: list[Report] = list(_overdue(facts, job, there))
+    adds: tuple[BackupStep, ...] = ()
+    if due is not None and node is None:
+        untouched[name] = f"{due}, and no machine can be read"
+        reports.append(NoSource(name, reasons))
+    elif due is not None and node is not None:
+        adds = (_add(facts, job, node, due),)
+    stay = kept(_after(there, adds), job.job.keep, _looked_into(facts, job))
+    proofs = tuple(_unproven(job, there, stay))
+    removals = tuple(_pruned(job, there, stay))
+    return _Part((*expired, *adds, *proofs, *removals), untouched, tuple(reports))
+
+
+def _expired(facts: BackupFacts, job: JobFacts) -> Iterator[BackupStep]:
+    for mount in job.mounts:
+        if mount.until <= facts.at:
+            item = Item(Sort.MOUNT, mount.job, mount.generation, point=mount.point)
+            key = f"{mount.job}/{mount.generation} at {mount.point}"
+            yield Step(key, Verb.REMOVE, item, None, "its time is over", {mount.point: Proof.DECLARED})
+
+
+def _due(facts: BackupFacts, job: JobFacts, there: tuple[Generation, ...]) -> str | None:
+    """Why a generation is wanted now."""
+    if any(each.at >= facts.at for each in there):
+        return None  # one was made at this very moment, or the clock went back: never two of one name
+    if job.owed:
+        return "the last run ended before its generation was kept"
+    if job.asked:
+        return "it was asked for"
+    if not there:
+        return "there is none yet"
+    age = (facts.at - max(each.at for each in there)).total_seconds()
+    return f"the newest is {duration_text(round(age))} old" if age >= job.job.every else None
+
+
+def source_of(job: JobFacts) -> tuple[HostName | None, tuple[str, ...]]:
+    """Which machine is read: the standby of a pair, never one that is out of step. Else the reasons why none is."""
+    fit: dict[HostName, SourceStatus] = {}
+    reasons: list[str] = []
+    for node, answer in job.nodes.items():
+        if isinstance(answer, Missing):
+            reasons.append(f"{node}: {answer.report.message()}")
+        elif not answer.value.fit:
+            reasons.append(f"{node}: {answer.value.trouble or f'its disk is {answer.value.replica}'}")
+        else:
+            fit[node] = answer.value
+    alone = len(job.nodes) == 1
+    for standing in (Standing.STANDBY, Standing.ACTIVE, Standing.UNKNOWN):
+        for node, status in fit.items():
+            if status.standing is not standing:
+                continue
+            if standing is Standing.STANDBY or alone or job.job.pull_from is PullFrom.ANY:
+                return node, ()
+            reasons.append(f"{node}: it is not the standby ({standing})")
+    return None, tuple(reasons)
+
+
+def _add(facts: BackupFacts, job: JobFacts, node: HostName, why: str) -> BackupStep:
+    name = GenerationName.at(facts.at)
+    item = Item(Sort.GENERATION, job.job.name, name, node, Verdict.PROVEN)
+    return Step(f"{job.job.name}/{name}", Verb.ADD, None, item, why)
+
+
+def _looked_into(facts: BackupFacts, job: JobFacts) -> frozenset[GenerationName]:
+    return frozenset(mount.generation for mount in job.mounts if mount.until > facts.at)
+
+
+def _unproven(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[GenerationName, str]) -> Iterator[BackupStep]:
+    """Generations whose proof was never tried to its end; a run was killed in between."""
+    if not (job.job.proof.check or job.job.proof.mount):
+        return
+    for each in there:
+        if each.verdict is Verdict.UNTRIED and each.name in stay:
+            before = Item(Sort.GENERATION, job.job.name, each.name, each.node, Verdict.UNTRIED)
+            after = replace(before, verdict=Verdict.PROVEN)
+            yield Step(f"{job.job.name}/{each.name}", Verb.CHANGE, before, after, "it has not been proven yet")
+
+
+def _after(there: tuple[Generation, ...], adds: tuple[BackupStep, ...]) -> tuple[Generation, ...]:
+    """The generations as they will be when the new one is there and what was never tried is proven."""
+    now = [replace(each, verdict=Verdict.PROVEN) if each.verdict is Verdict.UNTRIED else each for each in there]
+    new = (step.after for step in adds if step.after is not None)
+    return (*now, *(Generation(item.name, "", item.node, 0, verdict=Verdict.PROVEN) for item in new))
+
+
+def _pruned(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[GenerationName, str]) -> Iterator[BackupStep]:
+    """Oldest first. What the new generation makes superfluous goes only once that is there (see apply.py)."""
+    for each in sorted(there, key=lambda generation: generation.name):
+        if each.name not in stay:
+            item = Item(Sort.GENERATION, job.job.name, each.name, each.node, each.verdict)
+            why = f"more than is kept ({_policy(job)})"
+            yield Step(f"{job.job.name}/{each.name}", Verb.REMOVE, item, None, why, {each.name: Proof.DECLARED})
+
+
+def _policy(job: JobFacts) -> str:
+    keep = job.job.keep
+    parts = [
+        f"{getattr(keep, name)} {name}" for name in ("hourly", "daily", "weekly", "monthly") if getattr(keep, name)
+    ]
+    return ", ".join(parts) or f"the newest {keep.least}"
+
+
+def _overdue(facts: BackupFacts, job: JobFacts, there: tuple[Generation, ...]) -> Iterator[Report]:
+    proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
+    age = (facts.at - max(proven)).total_seconds() if proven else None
+    if age is not None and age > job.job.alert_after:
+        yield Unproven(job.job.name, duration_text(round(age)), duration_text(round(job.job.alert_after)))
+    elif age is None and there and (facts.at - min(g.at for g in there)).total_seconds() > job.job.alert_after:
+        yield Unproven(job.job.name, "not there: none was ever proven", duration_text(round(job.job.alert_after)))

@@ -1,0 +1,279 @@
+"""What backups have to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labstore.reports.report import Override, Report, Severity
+
+
+@dataclass(frozen=True)
+class NoSource(Report):
+    """No machine can be read now; the copies there are stay as they are."""
+
+    job: str
+    reasons: tuple[str, ...]
+
+    code = "backup-no-source"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: no machine can be read: {'; '.join(self.reasons) or 'none is named'}"
+
+    def remedy(self) -> str:
+        return "labstore failover status; a standby that is out of step is not read"
+
+
+@dataclass(frozen=True)
+class TargetHeld(Report):
+    job: str
+    target: str
+    holder: str
+
+    code = "backup-target-held"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: {self.target} cannot be written: {self.holder}"
+
+    def remedy(self) -> str:
+        return "release it; to look into a backup: labstore backup mount, which never stands in the way"
+
+
+@dataclass(frozen=True)
+class TargetMissing(Report):
+    job: str
+    reason: str
+
+    code = "backup-target-missing"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: the target cannot be looked at: {self.reason}"
+
+    def remedy(self) -> str:
+        return "make the volume, of at least the source's size, or correct backup.jobs.JOB.target"
+
+
+@dataclass(frozen=True)
+class TargetShort(Report):
+    job: str
+    target: str
+    size: int
+    needed: int
+
+    code = "backup-target-short"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: {self.target} has {self.size} bytes, the source has {self.needed}"
+
+    def remedy(self) -> str:
+        return f"lvextend --size {self.needed}b {self.target}; only what is new is copied"
+
+
+@dataclass(frozen=True)
+class NoRoom(Report):
+    job: str
+    where: str
+    needed: int
+    free: int
+
+    code = "backup-no-room"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: {self.where} has {self.free} bytes free, and a snapshot needs {self.needed}"
+
+    def remedy(self) -> str:
+        return "keep less (backup.jobs.JOB.keep), or add disks"
+
+
+@dataclass(frozen=True)
+class TooManyPruned(Report):
+    job: str
+    count: int
+    brake: int
+
+    code = "backup-too-many-pruned"
+    severity = Severity.ERROR
+    override = Override.ALLOW_MASS_REMOVAL
+
+    def message(self) -> str:
+        return f"{self.job}: {self.count} generations would be removed at once, more than {self.brake}"
+
+
+@dataclass(frozen=True)
+class Unproven(Report):
+    """The newest copy that was shown to restore is too old (upstream #37, #40)."""
+
+    job: str
+    age: str
+    allowed: str
+
+    code = "backup-unproven"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return (
+            f"{self.job}: the newest generation that is proven to restore is {self.age} old, more than {self.allowed}"
+        )
+
+    def remedy(self) -> str:
+        return "labstore backup show JOB says what its last runs met"
+
+
+@dataclass(frozen=True)
+class ProofFailed(Report):
+    job: str
+    generation: str
+    failed: tuple[str, ...]
+
+    code = "backup-proof-failed"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: generation {self.generation} does not restore: {'; '.join(self.failed)}"
+
+    def remedy(self) -> str:
+        return "older proven generations are kept; look at the source's file system first"
+
+
+@dataclass(frozen=True)
+class RunFailed(Report):
+    """A copy failed; the generation before it is whole."""
+
+    job: str
+    reason: str
+    advice: str = ""
+
+    code = "backup-run-failed"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: {self.reason}"
+
+    def remedy(self) -> str | None:
+        return self.advice or None
+
+
+@dataclass(frozen=True)
+class StorageFailed(Report):
+    """LVM, mount or another program did not do what it was told."""
+
+    what: str
+    reason: str
+
+    code = "backup-storage-failed"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class NotOurs(Report):
+    """A snapshot that we did not take is left alone."""
+
+    name: str
+
+    code = "backup-not-ours"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.name} is no snapshot that labstore took; it is left alone"
+
+
+@dataclass(frozen=True)
+class SnapshotFull(Report):
+    """A snapshot overflowed, or is about to (upstream #41)."""
+
+    name: str
+    percent: int
+
+    code = "backup-snapshot-full"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"snapshot {self.name} is {self.percent} % full; what is read from it cannot be trusted any more"
+
+    def remedy(self) -> str:
+        return "give it more room (backup.jobs.JOB.room), or run when less is written"
+
+
+@dataclass(frozen=True)
+class SnapshotFilling(Report):
+    name: str
+    percent: int
+
+    code = "backup-snapshot-filling"
+
+    def message(self) -> str:
+        return f"snapshot {self.name} is {self.percent} % full"
+
+
+@dataclass(frozen=True)
+class LostStep(Report):
+    """The source's disk is not what it should be: what is read there is of no use."""
+
+    volume: str
+    found: str
+
+    code = "backup-source-out-of-step"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.volume} must not be read here: {self.found}"
+
+
+@dataclass(frozen=True)
+class NoGeneration(Report):
+    job: str
+    name: str
+    known: tuple[str, ...]
+
+    code = "backup-no-generation"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        there = f"there are {', '.join(self.known[-5:])}" if self.known else "there is none yet"
+        return f"{self.job} has no generation {self.name}; {there}"
+
+
+@dataclass(frozen=True)
+class RestoreRefused(Report):
+    what: str
+    why: str
+
+    code = "backup-restore-refused"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.what} is not restored: {self.why}"
+
+
+@dataclass(frozen=True)
+class MountHeld(Report):
+    point: str
+    reason: str
+
+    code = "backup-mount-held"
+
+    def message(self) -> str:
+        return f"{self.point} should have gone by now and cannot be unmounted: {self.reason}"
+
+    def remedy(self) -> str:
+        return "end what uses it; the next job is not held up by it"
+
+
+@dataclass(frozen=True)
+class Waiting(Report):
+    """Another job's lock, or another run of this one (upstream #38)."""
+
+    job: str
+    holder: str
+
+    code = "backup-waiting"
+
+    def message(self) -> str:
+        return f"{self.job}: another run is at it: {self.holder}"
