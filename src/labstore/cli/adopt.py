@@ -12,9 +12,8 @@ import click
 
 from labstore.assembly import ExportsRoom, exports_lock, exports_state
 from labstore.cli.exit import Exit, Stop
-from labstore.cli.exports_screens import folded
 from labstore.cli.options import Chosen, json_option, site_options
-from labstore.cli.output import emit, heading, line
+from labstore.cli.output import emit, folded, heading, line
 from labstore.exports.adoption import SUFFIX, Adoption, adoption
 from labstore.exports.backends.knfsd import FILE_LIMIT, Knfsd
 from labstore.model.exports import Owner

@@ -11,19 +11,22 @@ from pathlib import Path
 import click
 
 from labstore.cli.exit import Exit, Stop
+from labstore.cli.options import Told
+from labstore.cli.output import WIDTH, folded
 from labstore.config.explain import Explained, explained
-from labstore.config.load import DEFAULT, Loaded, load
+from labstore.config.load import DEFAULT, Loaded, inventory_problems, load
 from labstore.config.reference import page
 from labstore.config.schema import json_schema
 from labstore.config.settings import settings
 from labstore.formats.findings import did_you_mean
 from labstore.reports.in_file import BadFile
 from labstore.reports.report import Report
+from labstore.telemetry.words import plural
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Told)
 def config() -> None:
     """The site file: check it, explain it, describe it to an editor.
 
@@ -36,29 +39,35 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", type=_FILE, default=DEFAULT, envvar="LABSTORE_SITE")
+@click.argument("file", type=_FILE, required=False)
+@click.option("--site", "site_file", type=_FILE, envvar="LABSTORE_SITE", help="The site file, instead of FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print problems and notices as JSON.")
-def check(file: Path, as_json: bool) -> None:
-    """Check the site file FILE and the mounts files it names.
+def check(file: Path | None, site_file: Path | None, as_json: bool) -> None:
+    """Check the site file and the files it names.
 
-    Prints every problem at once, one per line, as `file:line:column: problem; remedy`. Ends with status 0 if the file
-    can be taken and 5 if not. Safe at any time: nothing is asked, nothing is written.
+    FILE or --site, /etc/labstore/site.yaml where neither is given; with it the mounts files and the inventory file that
+    it names. Prints every problem at once, as `file:line:column: problem; remedy`, folded. Ends with status 0 if the
+    files can be taken and 5 if not. Safe at any time: nothing is asked, nothing is written.
 
     \b
     Example:
       labstore config check ./site.yaml
     """
+    file = file or site_file or DEFAULT
     try:
         loaded = load(file)
+        problems = inventory_problems(loaded.site.inventory)
     except BadFile as error:
-        _print_problems(error.reports, as_json)
+        problems = error.reports
+    if problems:
+        _print_problems(problems, as_json)
         sys.exit(Exit.CONFIGURATION)
     if as_json:
         click.echo(json.dumps({"file": str(file), "ok": True, "problems": [], **_notices(loaded)}, indent=2))
         return
     for notice in loaded.notices:
-        click.echo(notice.text())
-    click.echo(_summary(loaded))
+        folded(notice.text(), 0, 4)
+    folded(_summary(loaded), 0, 4)
 
 
 def _print_problems(problems: Sequence[Report], as_json: bool) -> None:
@@ -67,7 +76,7 @@ def _print_problems(problems: Sequence[Report], as_json: bool) -> None:
         click.echo(json.dumps({"ok": False, "problems": found, "notices": []}, indent=2))
         return
     for problem in problems:
-        click.echo(problem.text())
+        folded(problem.text(), 0, 4)
 
 
 def _notices(loaded: Loaded) -> dict[str, object]:
@@ -79,8 +88,8 @@ def _summary(loaded: Loaded) -> str:
     wanted = [export for cluster in site.clusters for export in site.wanted(cluster.name)]
     private = sum(not export.public for export in wanted)
     return (
-        f"{loaded.path}: fine: {len(site.clusters)} clusters, {len(site.projects)} projects, "
-        f"{private} private and {len(wanted) - private} public exports"
+        f"{loaded.path}: fine: {plural(len(site.clusters), 'cluster')}, {plural(len(site.projects), 'project')}, "
+        f"{private} private and {plural(len(wanted) - private, 'public export')}"
     )
 
 
@@ -113,8 +122,13 @@ def explain(setting: str | None, file: Path, as_json: bool) -> None:
 
 def _print_settings(rows: Sequence[Explained]) -> None:
     for row in rows:
-        click.echo(f"{row.setting} = {row.value}    ({row.origin})")
-        click.echo(f"    {row.meaning}" + (f" [{row.unit}]" if row.unit else ""))
+        whole = f"{row.setting} = {row.value}    ({row.origin})"
+        if len(whole) <= WIDTH:
+            click.echo(whole)
+        else:
+            folded(f"{row.setting} = {row.value}", 0, 4)
+            folded(f"({row.origin})", 4)
+        folded(row.meaning + (f" [{row.unit}]" if row.unit else ""), 4)
 
 
 @config.command()

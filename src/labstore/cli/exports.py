@@ -293,7 +293,7 @@ def apply(overrides: frozenset[Override], yes: bool, because: str | None, as_jso
 
     \b
     Example:
-      labstore exports apply --allow-mass-removal --why "the maps project was emptied on purpose"
+      labstore exports apply --allow-mass-removal --why "maps was emptied"
     """
     given = ("--why", because) if because else ()
     _apply(chosen.room(), Asked(overrides, as_json, because or "apply", chosen.command("apply", *given)), yes)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from textwrap import wrap
 from typing import Any
 
-import click
-
-from labstore.cli.output import WIDTH, Column, line, reports, table
+from labstore.cli.output import Column, folded, line, reports, table
 from labstore.exports.adoption import option_change
 from labstore.exports.cycle import Proposal
 from labstore.exports.plan import plan_exports
 from labstore.reports import render
 from labstore.reports.report import Override
 from labstore.telemetry.exports import Shown
-from labstore.telemetry.words import ago, plural, safe
+from labstore.telemetry.words import ago, plural
 
 _OWNERS, _FEW = 8, 4
 """Owners, and clients of each, that are named where something is held back."""
@@ -27,12 +24,6 @@ _MOST = 40
 
 def moment(text: str | None) -> str:
     return render.moment(datetime.fromisoformat(text)) if text else ""
-
-
-def folded(text: str, indent: int) -> None:
-    """One paragraph, indented, within 80 columns."""
-    for part in wrap(safe(text), WIDTH - indent, break_on_hyphens=False) or [""]:
-        click.echo(" " * indent + part)
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
@@ -134,7 +125,7 @@ def plan(words: Words, proposal: Proposal, doing: Callable[[Iterable[Override]],
 def _step(step: Words) -> None:
     sign = {"add": "+", "change": "~", "remove": "-"}[step["verb"]]
     colour = {"add": "green", "change": "yellow", "remove": "red"}[step["verb"]]
-    line(f"{sign} {step['owner']}  {step['path']}", fg=colour)
+    line(f"{sign} {step['owner']}  {step['path']}" if step["owner"] else f"{sign} {step['path']}", fg=colour)
     if step["adds"]:
         folded(f"admits {_names(step['adds'])}", 4)
     if step["removes"]:

@@ -177,7 +177,13 @@ def told() -> Iterator[None]:
 
 
 class Told(click.Group):
-    """A group whose commands end as `told` says."""
+    """A group whose commands end as `told` says. Its list of commands shows each one's first sentence whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in found if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         with told():

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,6 +74,20 @@ def heading(text: str) -> None:
 def line(text: str = "", **style: Any) -> None:
     """One line on standard output; `style` is click's and is dropped where there is no terminal."""
     click.secho(safe(text), **style)
+
+
+def folded(text: str, indent: int, further: int | None = None) -> None:
+    """One paragraph within 80 columns, indented; `further` is for its lines after the first."""
+    from textwrap import wrap  # noqa: PLC0415 - used by few commands
+
+    first, later = " " * indent, " " * (indent if further is None else further)
+    lines = wrap(safe(text), WIDTH, initial_indent=first, subsequent_indent=later, **_WHOLE_WORDS)
+    for part in lines or [first]:
+        click.echo(part)
+
+
+_WHOLE_WORDS: Mapping[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
+"""A path or a command that is longer than a line stays whole: it is there to be pasted."""
 
 
 def emit(value: object) -> None:

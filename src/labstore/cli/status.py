@@ -20,7 +20,7 @@ from labstore.reports.render import moment
 from labstore.reports.report import Report
 from labstore.telemetry.records import Kept, read_all
 from labstore.telemetry.status import Health, Limits, RoomStatus, alive_of, judged, listing_age, look, worst
-from labstore.telemetry.words import ago, safe
+from labstore.telemetry.words import ago, plural, safe
 
 RUN_DIR = Path("/run/labstore")
 _COLOUR = {Health.OK: "green", Health.WARNING: "yellow", Health.CRITICAL: "red", Health.UNKNOWN: "magenta"}
@@ -131,9 +131,11 @@ def _details(kept: Kept, now: datetime) -> list[str]:
         )
     age = listing_age(kept, now)
     if age is not None:
-        found.append(f"{facts.get('instances', 0)} instances by {facts.get('source')}; all listed {ago(age)} ago")
+        instances = plural(int(facts.get("instances") or 0), "instance")
+        found.append(f"{instances} by {facts.get('source')}; all listed {ago(age)} ago")
     if facts.get("untouched_count"):
-        found.append(f"{facts.get('held_clients', 0)} clients kept in doubt; labstore exports plan lists them")
+        held = plural(int(facts.get("held_clients") or 0), "client")
+        found.append(f"{held} kept in doubt; labstore exports plan lists them")
     return found
 
 

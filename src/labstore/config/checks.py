@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path as FilePath
 
 from labstore.config.projects import Placed
 from labstore.formats.findings import Findings
@@ -48,6 +50,40 @@ class Offer:
     def of_public(cls, public: PublicShare, origin: Origin) -> Offer:
         who = f"public share {public.name}"
         return cls(who, None, None, origin, public.name, public.cluster, public.path, public.policy, origin)
+
+
+# --- directories -----------------------------------------------------------------------------------------------------
+
+
+def directories(findings: Findings, found: Mapping[tuple[str | int, ...], FilePath]) -> None:
+    """What survives, what need not and what exportfs reads are kept apart, each in a directory of its own."""
+    for path, directory in found.items():
+        name = str(path[-1])
+        if directory == FilePath("/"):
+            findings.problem(path, f"{name} is /", f"write a directory of its own, like {_LIKE[name]}")
+    for path, other in combinations(found, 2):
+        inner, outer = (path, other) if found[path].is_relative_to(found[other]) else (other, path)
+        if found[outer] == FilePath("/") or not found[inner].is_relative_to(found[outer]):
+            continue
+        if found[inner] == found[outer] and inner[-1] == outer[-1]:
+            continue  # only one of two clusters is this node's
+        problem = f"{inner[-1]} {found[inner]} is, or lies in, {outer[-1]} {found[outer]}"
+        findings.problem(_written(findings, inner, outer), problem, "put them side by side: each is another's to clear")
+
+
+_LIKE = {"state_dir": "/var/lib/labstore", "run_dir": "/run/labstore", "exports_dir": "/etc/exports.d"}
+
+
+def _written(findings: Findings, *paths: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The first of these settings that stands in the file and is not a default."""
+
+    def stands(path: tuple[str | int, ...]) -> bool:
+        value: object = findings.document.value
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        return value is not None
+
+    return next(filter(stands, paths), paths[0])
 
 
 # --- clusters --------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ from pathlib import Path
 from labstore.config.resolve import resolved
 from labstore.config.schema import SiteFile
 from labstore.config.shape import shaped
-from labstore.formats import mounts_file, strict_yaml
+from labstore.formats import inventory_file, mounts_file, strict_yaml
 from labstore.formats.findings import Findings
 from labstore.formats.mounts_file import MountsFile
 from labstore.formats.strict_yaml import DATA_LIMIT, SITE_LIMIT, SITE_NODES, Document
-from labstore.model.site import Site
+from labstore.model.site import InventoryKind, InventorySettings, Site
 from labstore.reports.in_file import BadFile, FileNotice, FileProblem, Origin
+from labstore.reports.report import Report
 from labstore.system.files import FileTooLarge, read_limited
 
 DEFAULT = Path("/etc/labstore/site.yaml")
@@ -68,6 +69,17 @@ def _mounts(paths: Sequence[Path], base: Path) -> tuple[tuple[MountsFile, ...], 
         except BadFile as error:
             wrong += [report for report in error.reports if isinstance(report, FileProblem)]
     return tuple(found), wrong
+
+
+def inventory_problems(settings: InventorySettings) -> tuple[Report, ...]:
+    """Every problem of the inventory file, where the site has one; the daemon reads it again and again by itself."""
+    if settings.source is not InventoryKind.FILE or settings.file is None:
+        return ()
+    try:
+        inventory_file.parse(_read(settings.file, DATA_LIMIT), str(settings.file))
+    except BadFile as error:
+        return error.reports
+    return ()
 
 
 def load_mounts(path: Path) -> MountsFile:

@@ -11,7 +11,8 @@ _HEAD = """# The site file
 
 `/etc/labstore/site.yaml`. This page is written by `labstore config schema --page`; a test keeps it true.
 
-`labstore config check` reads the file and the mounts files it names, and shows every problem with its line and column.
+`labstore config check` reads the file, the mounts files it names and the inventory file (`inventory.source: file`, see
+[inventory-file.md](inventory-file.md)), and shows every problem with its line and column.
 `labstore config explain` shows every setting with its value and where the value comes from. `labstore config schema`
 prints a JSON Schema for editors.
 

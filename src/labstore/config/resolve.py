@@ -45,6 +45,7 @@ def resolved(findings: Findings, file: SiteFile, mounts: Sequence[MountsFile], b
     clusters: dict[str, Cluster] = {name: _cluster(name, each) for name, each in file.clusters.items()}
     checks.clusters(findings, clusters.values())
     _without_effect(findings, file)
+    checks.directories(findings, _directories(file))
     kinds = _kinds(findings, file, clusters)
     public, public_origins = _public(findings, file, mounts, clusters)
     projects = merged(findings, file, mounts)
@@ -103,6 +104,13 @@ def _cluster(name: ClusterName, file: ClusterFile) -> Cluster:
         exports_dir=file.exports_dir,
         ganesha=Ganesha(file.ganesha.config, file.ganesha.bus, file.ganesha.port),
     )
+
+
+def _directories(file: SiteFile) -> dict[tuple[str | int, ...], Path]:
+    """The directories in which labstore writes, by their settings."""
+    found: dict[tuple[str | int, ...], Path] = {("state_dir",): file.state_dir, ("run_dir",): file.run_dir}
+    kernel = (name for name, cluster in file.clusters.items() if cluster.backend is BackendKind.KNFSD)
+    return found | {("clusters", name, "exports_dir"): file.clusters[name].exports_dir for name in kernel}
 
 
 def _without_effect(findings: Findings, file: SiteFile) -> None:
@@ -184,7 +192,8 @@ def _public_share(
     if share.clients is None and not share.world and "clients" not in findings.document.value["public"][name]:
         advice = "write `clients: [172.16.0.0/21]`, or `world: true` for every address there is"
         findings.problem(where, f"public share {name} says for whom it is nowhere", advice, at_key=True)
-    if share.clients is not None and share.world:
+    written = findings.document.value["public"][name].get("clients")
+    if share.clients is not None and share.world and (share.clients or not written):
         problem = f"public share {name} names clients and is for everybody"
         findings.problem((*where, "world"), problem, "take out `world: true`, or the clients")
     volume = find_volume(findings, clusters, share.cluster, share.volume, where)

@@ -130,7 +130,7 @@ def _template(text: str) -> str:
 
 def _client(text: str) -> Client:
     if text.strip() in ("*", "0.0.0.0/0", "::/0"):
-        raise Unfit(f"{shown(text)} is everybody", "write `world: true` beside it to mean that")
+        raise Unfit(f"{shown(text)} is everybody", "write `world: true` in place of the clients to mean that")
     return Client(text)
 
 

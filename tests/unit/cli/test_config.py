@@ -29,13 +29,30 @@ def broken(tmp_path: Path) -> str:
 def test_a_good_file_is_summed_up() -> None:
     result = run("check", EXAMPLE)
     assert result.exit_code == 0
-    assert result.stdout == f"{EXAMPLE}: fine: 2 clusters, 4 projects, 4 private and 1 public exports\n"
+    assert " ".join(result.stdout.split()) == (
+        f"{EXAMPLE}: fine: 2 clusters, 4 projects, 4 private and 1 public export"
+    )
 
 
-def test_every_problem_is_one_line_with_its_place_and_remedy(broken: str) -> None:
+def test_the_file_may_be_named_in_both_ways() -> None:
+    assert run("check", "--site", EXAMPLE).stdout == run("check", EXAMPLE).stdout
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("explain", "--site"), ("explain", "projects.tools", "--site")])
+def test_no_line_is_wider_than_80_columns_but_for_a_path(arguments: tuple[str, ...]) -> None:
+    lines = run(*arguments, EXAMPLE).stdout.splitlines()
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in lines), lines
+
+
+def unfolded(text: str) -> list[str]:
+    """Lines that begin with blanks go on from the line before."""
+    return text.strip().replace("\n    ", " ").splitlines()
+
+
+def test_every_problem_says_its_place_and_remedy(broken: str) -> None:
     result = run("check", broken)
     assert result.exit_code == 5
-    assert result.stdout.splitlines() == [
+    assert unfolded(result.stdout) == [
         f"{broken}:11:36: shares.home: cluster primary has no volume 'mics'; did you mean 'misc'?",
         f"{broken}:19:17: exports.poll: 3 has no unit; write it with its unit: 500ms, 30s, 5m, 2h, 1d; for seconds: 3s",
     ]
@@ -63,10 +80,36 @@ def test_notices_do_not_make_a_file_bad(tmp_path: Path) -> None:
     assert "pseudo-root" in result.stdout
 
 
+@pytest.fixture
+def with_inventory(tmp_path: Path) -> Path:
+    """A site file whose inventory is a file; returns where that is to be."""
+    (tmp_path / "site.yaml").write_text(BASE.replace("{source: openstack}", "{source: file, file: inventory.yaml}"))
+    return tmp_path / "inventory.yaml"
+
+
+def test_the_inventory_file_is_checked_too(with_inventory: Path) -> None:
+    site = str(with_inventory.parent / "site.yaml")
+    with_inventory.write_text("projects:\n  tools: {instances: {a: 172.16.1.1}}\n")
+    assert run("check", site).exit_code == 0
+    with_inventory.write_text("projects:\n  tools: {instances: {a: 172.16.1}}\n  maps: 7\n")
+    result = run("check", site)
+    assert result.exit_code == 5
+    first, second = unfolded(result.stdout)
+    assert first.startswith(f"{with_inventory}:2:")
+    assert second.startswith(f"{with_inventory}:3:3: project 'maps' is not a map")
+    assert [each["data"]["line"] for each in json.loads(run("check", "--json", site).stdout)["problems"]] == [2, 3]
+
+
+def test_an_inventory_file_that_is_not_there_is_a_problem(with_inventory: Path) -> None:
+    result = run("check", str(with_inventory.parent / "site.yaml"))
+    assert result.exit_code == 5
+    assert "inventory.yaml: cannot be read: No such file or directory" in " ".join(result.stdout.split())
+
+
 def test_a_missing_file_is_a_configuration_error() -> None:
     result = run("check", "/nonexistent/site.yaml")
     assert result.exit_code == 5
-    assert "/nonexistent/site.yaml: cannot be read: No such file or directory" in result.stdout
+    assert "/nonexistent/site.yaml: cannot be read: No such file or directory" in result.stdout.replace("\n   ", "")
 
 
 def test_explain_shows_value_origin_unit_and_meaning() -> None:

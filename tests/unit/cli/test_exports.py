@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 
 from labstore.assembly import exports_lock
+from labstore.cli import exports_screens
 from labstore.cli.exports import moment_of
 from labstore.config.load import load
 from labstore.model.cloud import Project
@@ -508,3 +509,10 @@ def test_json_is_json_and_nothing_else(served: CliWorld) -> None:
         result = served.run("exports", *command, "--json")
         if command != ["adopt"]:
             json.loads(result.stdout)
+
+
+def test_a_step_of_nobody_names_its_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    exports_screens._step(
+        {"verb": "remove", "owner": None, "path": "/srv/x", "adds": [], "removes": {}, "options": None, "why": "gone"}
+    )
+    assert capsys.readouterr().out == "- /srv/x\n    gone\n"

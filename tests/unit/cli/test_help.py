@@ -59,7 +59,12 @@ def test_every_help_has_an_example(path: str, command: click.Command) -> None:
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[path for path, _ in EVERY])
 def test_every_help_fits_80_columns(path: str, command: click.Command) -> None:
-    assert max(map(len, help_of(path, command).splitlines())) <= 90 if path == "nfs-exportd" else 80
+    assert max(map(len, help_of(path, command).splitlines())) <= (90 if path == "nfs-exportd" else 80)
+
+
+@pytest.mark.parametrize("group", ["exports", "config", "check"])
+def test_a_list_of_commands_cuts_nothing(group: str) -> None:
+    assert "..." not in help_of(f"labstore {group}", labstore).split("Commands:")[1]
 
 
 @pytest.mark.parametrize(("path", "command"), ENDS, ids=[path for path, _ in ENDS])

@@ -26,6 +26,19 @@ WRONG = [
     (HOME, HOME + "\n  maps: {external: true, •squash: all}", "has no effect", "take it out, or `external: true`"),
     (TOOLS, "•tools: {shares: {home: true}}", "project tools has no gid", "write `gid: 50380`"),
     (HOME, HOME.replace('}"}', '}", projects: [maps]}') + "\n#", "may not have share home", "shares.home.projects"),
+    # directories
+    ("site: wikicloud", "site: wikicloud\nstate_dir: •/", "state_dir is /", "like /var/lib/labstore"),
+    ("site: wikicloud", "site: wikicloud\nrun_dir: •/var/lib/labstore/run", "lies in, state_dir", "side by side"),
+    ("site: wikicloud", "site: wikicloud\nstate_dir: •/run/labstore", "state_dir /run/labstore is, or lies", "side"),
+    (
+        "    service_names",
+        "    exports_dir: •/var/lib/labstore/exports.d\n    service_names",
+        "exports_dir /var/lib/labstore/exports.d is, or lies in, state_dir /var/lib/labstore",
+        "side by side",
+    ),
+    # everybody
+    (SCRATCH, SCRATCH.replace("[172.16.0.0/21]", '[•"*"], world: true'), "'*' is everybody", "in place of the clients"),
+    (SCRATCH, SCRATCH.replace("[172.16.0.0/21]", "[], world: •true"), "names clients and is for everybody", "take out"),
     # clusters
     ("n2: {}", "n2: {•address: 10.64.37.19}", "address 10.64.37.19 stands here and in line 6", "once"),
     ("[172.16.0.10]", "[172.16.0.10, •172.16.0.10]", "address 172.16.0.10 stands here and in line 4", "once"),
