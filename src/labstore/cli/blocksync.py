@@ -107,6 +107,10 @@ def run(**given: Any) -> None:
 
     Limits can be changed while it runs: write them to the --control file (`send 20M`, `read 100M`, `reads 500`,
     `pause`), one per line. A run that was interrupted goes on where it was when it is started again.
+
+    \b
+    Example:
+      labstore blocksync run /dev/vg/home-snap backup1:/dev/backup/home
     """
     try:
         from labstore.blocksync.session import Job, Run  # noqa: PLC0415 - needs the extra `backup`
@@ -188,10 +192,12 @@ def serve(
 ) -> None:
     """Speak the protocol on standard input and output.
 
-    In authorized_keys, a key that can read one device and do nothing else:
+    In authorized_keys this is the command of a key, which then can do nothing but read (or write) one device; put
+    `restrict` before it.
 
     \b
-      restrict,command="labstore blocksync serve --source /dev/vg/snap" ssh-ed25519 ...
+    Example:
+      command="labstore blocksync serve --source /dev/vg/snap",restrict ssh-...
 
     What the caller asks ssh to run is never looked at.
     """

@@ -21,6 +21,9 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
+    "blocksync": Place(
+        "labstore.cli.blocksync", "blocksync", "Make one block device or image file equal to another, and prove it."
+    ),
     "check": Place("labstore.cli.status", "check", "One line for monitoring, with status 0, 1, 2 or 3."),
     "config": Place("labstore.cli.config", "config", "The site file: check it, explain it, describe it to an editor."),
     "exports": Place("labstore.cli.exports", "exports", "Who may mount what: show, plan, apply, roll back, explain."),

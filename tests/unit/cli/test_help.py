@@ -21,6 +21,7 @@ from labstore.reports.report import OVERRIDE_HELP, Report
 NO_JSON = {
     "labstore exports run": "follows, and shows nothing",
     "labstore web run": "serves, and shows nothing",
+    "labstore blocksync serve": "answers a program",
     "labstore failover agent": "answers a program",
     "labstore failover fence-peer": "answers DRBD with its status",
     "labstore failover announce": "shows nothing",
