@@ -621,6 +621,14 @@ def test_a_spoilt_answer_is_missing_and_heals(site: Site, _what: str, rule: dict
     assert (set(seen(healed)), healed.missing()) == (ALL, ())
 
 
+def test_a_token_is_not_carried_to_wherever_an_answer_points(site: Site) -> None:
+    with serving(World()) as stranger:
+        elsewhere = {"Location": f"{stranger.url}/compute/{REGION}/v2.1/servers/detail"}
+        site.rules({"service": "nova", "status": 302, "body": "", "headers": elsewhere})
+        assert "302" in why(site.inventory.listing())
+        assert stranger.asked == []
+
+
 def test_page_2_failing_is_no_list(site: Site) -> None:
     site.world.most = 2
     site.rules({"service": "nova", "path": "marker=", "status": 503})
@@ -777,7 +785,7 @@ def test_retry_after_is_honoured_up_to_a_cap(site: Site) -> None:
     site.inventory.listing()
     assert site.pauses == [1.0, 1.0]
     site.cloud.asked.clear()
-    site.rules({"service": "nova", "status": 503, "headers": {"Retry-After": "300"}})
+    site.rules({"service": "nova", "status": 503, "headers": {"Retry-After": "12"}})
     site.another().listing()
     assert site.cloud.count("servers/detail") == 1
 
