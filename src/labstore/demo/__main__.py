@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import structlog
@@ -23,6 +24,7 @@ from labstore.demo.client import NfsError
 from labstore.demo.scenes import SCENES, Scene, Unproven
 from labstore.demo.stage import NoGround, Stage
 from labstore.ports.host import CommandFailed
+from labstore.telemetry.words import plural
 
 STEP = 4.0
 """Seconds between two changes of the live view."""
@@ -98,7 +100,8 @@ def _summary(console: Console, played: list[Played]) -> None:
 
 def _live(console: Console, stage: Stage) -> None:
     """Instances come and go; each line is what a real mount says at this moment. Until Ctrl-C."""
-    console.print(f"[dim]site file {stage.cloud.site_file}; try: labstore exports show --site that file[/]")
+    console.print("[dim]to look at it from another terminal:[/]")
+    console.print(f"  {program()} exports show --site {stage.cloud.site_file}", soft_wrap=True, markup=False)
     console.print("[dim]instances now come and go by themselves; Ctrl-C ends[/]\n")
     chance = random.Random()  # noqa: S311 - which instance leaves is no secret
     gone: dict[str, tuple[str, str]] = {}
@@ -110,6 +113,12 @@ def _live(console: Console, stage: Stage) -> None:
                 changed = time.monotonic()
             live.update(_view(stage, gone))
             time.sleep(0.3)
+
+
+def program() -> str:
+    """How labstore is called from anywhere on this machine."""
+    beside = Path(sys.executable).absolute().with_name("labstore")
+    return str(beside) if os.access(beside, os.X_OK) else f"{sys.executable} -m labstore"
 
 
 def _change(stage: Stage, chance: random.Random, gone: dict[str, tuple[str, str]]) -> None:
@@ -127,17 +136,16 @@ def _change(stage: Stage, chance: random.Random, gone: dict[str, tuple[str, str]
 def _view(stage: Stage, gone: dict[str, tuple[str, str]]) -> Table:
     record = stage.record()
     facts = record.get("facts", {})
-    title = f"state {record.get('state', '?')}, generation {facts.get('generation', '?')}, " + (
-        f"{facts.get('served_clients', '?')} clients of {facts.get('served_exports', '?')} shares"
-    )
+    served = (plural(int(facts.get(f"served_{what}s") or 0), what) for what in ("client", "export"))
+    title = f"state {record.get('state', '?')}, generation {facts.get('generation', '?')}, {' of '.join(served)}"
     table = Table(title=title, title_justify="left", box=None)
-    for column in ("instance", "address", "project", "in the inventory", "mounts tools' share", "mounts its own"):
-        table.add_column(column)
+    for column in ("instance", "address", "inventory", "mounts tools", "mounts its own"):
+        table.add_column(column, no_wrap=True)
     everybody = {**stage.cloud.instances, **gone}
     for name, (project, address) in sorted(everybody.items(), key=lambda each: each[1][1]):
         here = "yes" if name in stage.cloud.instances else "deleted"
         answers = [_mounts(stage, address, of) for of in ("tools", project)]
-        table.add_row(name, address, project, here, *answers)
+        table.add_row(name, address, here, *answers)
     return table
 
 
