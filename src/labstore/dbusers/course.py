@@ -43,7 +43,7 @@ def next_step(ground: Ground, way: Way) -> DbStep | None:
     if row is None:
         return _newcomer(ground, way)
     if row.state is AccountState.DROPPING:
-        return _resume(ground, way, row) or _dropping(ground, way, row)
+        return _resume(ground, way, row) or _asked_for(ground, way, row) or _dropping(ground, way, row)
     step = _who_it_is(way, row) or _whether_it_stays(ground, way, row)
     if step is not None:
         return step
@@ -74,7 +74,10 @@ def _newcomer(ground: Ground, way: Way) -> DbStep | None:
     entry = way.entry
     if entry is None:
         return _orphan(ground, way)
-    if entry.locked is not False:
+    if entry.locked is not False or (way.asked is not None and way.asked.verb is RequestVerb.REMOVE):
+        return None
+    if way.stone is not None and way.stone.by_hand and not _restored(way):
+        way.untouched = f"it was removed because a person asked for that, on {way.stone.at.date()}"
         return None
     file = _looked_at(way)
     if file is None:
@@ -86,6 +89,10 @@ def _newcomer(ground: Ground, way: Way) -> DbStep | None:
         why = "known to a server, yet without a trusted file" if known else "new in the directory"
         return _step(way, _owned(way, Act.ISSUE, entry, 1), why)
     return None
+
+
+def _restored(way: Way) -> bool:
+    return way.asked is not None and way.asked.verb is RequestVerb.RESTORE
 
 
 def _orphan(ground: Ground, way: Way) -> DbStep | None:
@@ -141,12 +148,23 @@ def _whether_it_stays(ground: Ground, way: Way, row: AccountRow) -> DbStep | Non
     cause = _cause(ground, way, row)
     if cause is None:
         return _resume(ground, way, row)
-    if not row.suspended or (cause in _BY_HAND and cause is not row.cause):
+    if not row.suspended:
         why = _WHY.get(cause, "asked for")
         return _step(way, Change(Act.SUSPEND, way.user, cause=cause), why, _taking(way, cause))
+    asked = _asked_for(ground, way, row)
+    if asked is not None:
+        return asked
     if _over(ground, way, row, cause):
         change = Change(Act.END, way.user, cause=cause)
         return _step(way, change, "its waiting time is over", _taking(way, cause))
+    return None
+
+
+def _asked_for(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
+    """A person's word about an account that is suspended already: it is the cause from now on."""
+    cause = _cause(ground, way, row)
+    if cause in _BY_HAND and cause is not row.cause:
+        return _step(way, Change(Act.SUSPEND, way.user, cause=cause), "asked for", _taking(way, cause))
     return None
 
 
@@ -268,7 +286,7 @@ def _overlap(ground: Ground, way: Way) -> float:
 def _rotate(way: Way, row: AccountRow) -> DbStep | None:
     if row.state is AccountState.ROTATING and row.generation not in way.held:
         return _step(way, _newer(way, row, Act.ROTATE), "nobody has read its new password")
-    if way.rotation is not None:
+    if way.rotation is not None and row.state is AccountState.LIVE:
         return _step(way, _newer(way, row, Act.ROTATE), f"asked for by {way.rotation.who}")
     return None
 

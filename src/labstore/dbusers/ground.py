@@ -10,7 +10,7 @@ from labstore.dbusers.facts import DbFacts
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import ReplicaSettings
-from labstore.model.ledger import AccountRow, AccountState, Request, RequestVerb
+from labstore.model.ledger import AccountRow, Request, RequestVerb
 from labstore.model.people import Listing
 from labstore.reconcile.facts import Fact
 
@@ -61,8 +61,9 @@ class Ground:
         return next((r for r in reversed(self._requests.get(user, ())) if r.verb is not RequestVerb.ROTATE), None)
 
     def rotation(self, user: DbUser, row: AccountRow | None) -> Request | None:
-        """The rotation that an account owes: asked for it, asked of all, or due by the schedule."""
-        if row is None or row.suspended or row.state is not AccountState.LIVE:
+        """The rotation that an account owes: asked for it, asked of all, or due by the schedule. It begins when the
+        account is live."""
+        if row is None:
             return None
         for request in self.rotations(user):
             if row.password_at is None or row.password_at < request.at:

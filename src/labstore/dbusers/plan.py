@@ -65,6 +65,7 @@ def _way(ground: Ground, user: DbUser) -> Way:
         sessions={key: count for key, view in ground.known.items() if (count := view.sessions.get(user))},
         held=held,
         asked=ground.asked(user),
+        stone=facts.ledger.tombstones.get(user),
         rotation=ground.rotation(user, row),
     )
 

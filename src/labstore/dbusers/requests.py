@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from labstore.dbusers.facts import DbFacts
 from labstore.model.ledger import AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
 from labstore.ports.ledger import Finished
+from labstore.reconcile.facts import Fact
 
 _BY_HAND = frozenset({Cause.ASKED, Cause.ASKED_NOW})
 _ROTATED = frozenset({AccountState.OVERLAP, AccountState.LIVE})
@@ -27,7 +28,7 @@ def _result(facts: DbFacts, ledger: LedgerView, request: Request, at: datetime) 
     assert request.account is not None
     row = ledger.accounts.get(request.account)
     if row is None:
-        return "removed" if request.account in ledger.tombstones else "there is no such account"
+        return _without_row(facts, ledger, request)
     if request.verb is RequestVerb.RESTORE:
         return "" if row.suspended else "restored"
     if row.cause not in _BY_HAND:
@@ -36,6 +37,17 @@ def _result(facts: DbFacts, ledger: LedgerView, request: Request, at: datetime) 
         return "suspended; it is dropped as soon as its sessions are ended"
     wait = timedelta(seconds=facts.settings.removal.wait)
     return f"suspended; dropped after {(row.suspended_at or at) + wait:%Y-%m-%d %H:%M} UTC unless restored"
+
+
+def _without_row(facts: DbFacts, ledger: LedgerView, request: Request) -> str:
+    assert request.account is not None
+    if request.account not in ledger.tombstones:
+        return "there is no such account"
+    if request.verb is RequestVerb.REMOVE:
+        return "removed"
+    answer = facts.listings.get(request.account.kind)
+    gone = isinstance(answer, Fact) and request.account not in answer.value.entries
+    return "the directory does not have it" if gone else ""
 
 
 def _rotated(ledger: LedgerView, request: Request) -> str:

@@ -11,7 +11,7 @@ from labstore.dbusers.turns import HOST_ACTS, MINTING, Act, Change, placeholder,
 from labstore.model.accounts import NATIVE_PLUGIN, DbUser, NativeHash
 from labstore.model.database import DbGrant, FoundAccount, HostKey
 from labstore.model.dbusers_settings import ReplicaSettings
-from labstore.model.ledger import AccountRow, Request
+from labstore.model.ledger import AccountRow, Request, Tombstone
 from labstore.model.people import Entry
 from labstore.ports.credential_writer import FileFact, FileState
 
@@ -20,7 +20,8 @@ from labstore.ports.credential_writer import FileFact, FileState
 class Way:
     """`found` and `sessions` speak of the servers that answered. `absent`: a complete listing, on which all directory
     servers agree, lacks the account, and nobody who was rejected claims it. `file` None: it could not be looked at.
-    `asked` is the latest word of a person about removing or restoring it, `rotation` the rotation that it owes.
+    `asked` is the latest word of a person about removing or restoring it, `rotation` the rotation that it owes,
+    `stone` what a former account of this name left.
 
     `untouched` says why nothing (more) is done although something differs; `remarks` are words to count.
     """
@@ -34,6 +35,7 @@ class Way:
     sessions: dict[HostKey, int] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
     asked: Request | None = None
+    stone: Tombstone | None = None
     rotation: Request | None = None
     untouched: str = ""
     remarks: set[str] = field(default_factory=set)
@@ -62,6 +64,7 @@ def _in_the_ledger(ground: Ground, way: Way, change: Change) -> None:
     way.row = turned(way.row, change, _verifier(way, change), ground.at)
     if change.act in MINTING:
         way.held.add(change.generation)
+    if change.act in MINTING or change.act is Act.ADOPT:
         way.rotation = None
     if change.act is Act.BURY:
         way.found, way.entry = {}, None

@@ -93,6 +93,11 @@ class Tombstone:
     at: datetime
     why: str
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person asked for the removal: then it is not made again because the directory has it."""
+        return self.why.startswith(Cause.ASKED.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Debt:

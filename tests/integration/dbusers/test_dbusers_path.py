@@ -77,7 +77,8 @@ def test_the_old_readers_of_the_ledger_find_their_columns(ldap_site: tuple[Site,
     made.run()
     rows = made.servers[0].run(
         "SELECT a.mysql_username, a.type, a.username, a.password_hash, h.status, COUNT(*) "
-        "FROM labsdbaccounts.account a JOIN labsdbaccounts.account_host h ON h.account_id = a.id WHERE a.type = 'tool' GROUP BY 1, 2, 3, 4, 5"
+        "FROM labsdbaccounts.account a JOIN labsdbaccounts.account_host h ON h.account_id = a.id "
+        "WHERE a.type = 'tool' GROUP BY 1, 2, 3, 4, 5"
     )
     password = made.homes.credentials(AccountKind.TOOL, "wikibugs")[1]
     (expected,) = made.servers[0].run(f"SELECT LOWER(PASSWORD('{password}'))")[0]
