@@ -86,8 +86,8 @@ class OpenStackInventory:
         return self._last
 
     def _seen(self, login: Login, full: bool, until: float) -> Snapshot:
-        again = full or self._projects is None or self._projects_failed
-        projects = self._ask_projects(login, until) if again else self._told(self._projects)
+        known = None if full or self._projects_failed else self._projects
+        projects = self._told(known) if known else self._ask_projects(login, until)
         regions = self._ask_regions(login, full, until)
         now = self._clock.now()
         return Snapshot(now, self._source, projects, regions, Fact(tuple(regions), self._source, now))

@@ -14,6 +14,7 @@ from labstore.model.site import OpenStackSettings
 from labstore.ports.clock import Clock
 from labstore.ports.inventory import RegionView
 from labstore.reconcile.facts import Answer, Fact, Missing
+from labstore.reports.exports import AbsenceContradicted
 from labstore.reports.report import Report
 from labstore.reports.sources import SourceFailed
 from labstore.sources.openstack.cloud import Cloud
@@ -55,6 +56,7 @@ class Region:
         self._rests_until = 0.0
         self._known: dict[str, Instance] = {}
         self._deleted: dict[str, datetime] = {}
+        self._notes: tuple[Report, ...] = ()
 
     @property
     def new(self) -> bool:
@@ -156,7 +158,9 @@ class Region:
         hidden = projects is not None and not projects.complete
         others = self.missing(OnlyOwnProjects(self._settings.cloud)) if hidden else nothing
         before = self._good.listing if self._good else 0
-        return RegionView(self.name, answers, others, dict(self._deleted), max(before + 1, int(at.timestamp())))
+        return RegionView(
+            self.name, answers, others, dict(self._deleted), max(before + 1, int(at.timestamp())), self._notes
+        )
 
     # --- what is gone, and what only vanished -----------------------------------------------------------------------
 
@@ -175,6 +179,7 @@ class Region:
         Lists lie in many ways (seen): Nova leaves the servers of a cell that is down out of every page but the first,
         and out of the first where the living fill it; something in between answers with an empty list.
         """
+        self._notes = ()
         vanished = [each for each in self._known.values() if self._vanished(each, harvest)]
         if not vanished:
             return
@@ -182,17 +187,20 @@ class Region:
         threads = self._settings.concurrency
         asked = whereabouts(self._servers, vanished, threads, until, self._together) if few else {}
         lost: dict[str, list[Instance]] = {}
+        lied = 0
         for instance in vanished:
             answer = asked.get(instance.id, NOT_TOLD)
             if answer.presence is Presence.GONE:
                 self._deleted[instance.id] = (answer.listed.deleted if answer.listed else None) or self._clock.now()
             elif answer.listed is not None:
                 harvest.found.servers[instance.id] = answer.listed
+                lied += 1
             else:
                 lost.setdefault(instance.project_id, []).append(instance)
         for project, servers in lost.items():
             example = servers[0].name or servers[0].id
             harvest.doubts[project] = ServersVanished(project, self.name, len(servers), example)
+        self._notes = (AbsenceContradicted(self.name, lied),) if lied else ()
         log.warning("servers left the list", region=self.name, count=len(vanished), projects_in_doubt=len(lost))
 
     def _vanished(self, instance: Instance, harvest: Harvest) -> bool:
