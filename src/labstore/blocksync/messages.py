@@ -33,6 +33,7 @@ from labstore.reports.report import Report
 
 T = TypeVar("T", bound="Message")
 _HEX = re.compile(r"[0-9a-f]+")
+_SAMPLE = re.compile(r"[0-9]{1,16} [0-9a-f]{64}")
 _TOKEN_LIMIT = 512
 
 
@@ -155,6 +156,7 @@ class Complete(Message):
     read: int
     changed: int
     zeroed: int
+    samples: tuple[str, ...]
     notes: tuple[str, ...]
 
     kind = Kind.COMPLETE
@@ -162,6 +164,8 @@ class Complete(Message):
     def __post_init__(self) -> None:
         _hex(self.root, 64)
         _short(self.token, *self.notes)
+        if len(self.samples) > 256 or any(_SAMPLE.fullmatch(each) is None for each in self.samples):
+            raise ValueError("not samples")
         if min(self.read, self.changed, self.zeroed) < 0:
             raise ValueError("a number is out of its range")
 

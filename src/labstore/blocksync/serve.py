@@ -16,19 +16,21 @@ from labstore.blocksync.target import TargetEnd, TargetSpec
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import VERSION, BadFrame
 from labstore.model.block_sync import Limits, Options, Permit, Role
+from labstore.ports.block_source import Provider
 from labstore.reports.blocksync import BrokenProtocol, NotAllowed, OtherVersion, SyncFailed
 
 
 @dataclass(frozen=True)
 class Jail:
     """The one job of a forced command: this role, one of these devices, these permits at most. Nothing else that the
-    caller says opens anything: a hints file is named here or there is none."""
+    caller says opens anything: a hints file is named here or there is none. `provide` prepares what is read."""
 
     role: Role
     paths: frozenset[str]
     permits: frozenset[Permit] = frozenset()
     hints: str | None = None
     label: str = ""
+    provide: Provider | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def _shaken(channel: Channel, state: Path, jail: Jail | None) -> End:
     if called.role is Role.TARGET:
         target = TargetSpec(called.path, called.options, target_index(state, called.path), fixed=jail is not None)
         return TargetEnd(channel, target, throttle, Meter())
-    source = SourceSpec(called.path, called.options, source_caches(state), called.label)
+    provide = jail.provide if jail else None
+    source = SourceSpec(called.path, called.options, source_caches(state), called.label, provide=provide)
     return SourceEnd(channel, source, throttle, Meter())
 
 

@@ -110,7 +110,7 @@ class Run:
         finally:
             channel.close()
             peer.end()
-        return _result(channel, committed, complete, self.meter, time.monotonic() - started)
+        return _result(channel, committed, complete, self.meter, options.block_size, time.monotonic() - started)
 
     def _command(self) -> Sequence[str]:
         host = self.job.source.host or self.job.target.host
@@ -154,7 +154,9 @@ def _agent() -> dict[str, str]:
     return {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HOME") if name in os.environ}
 
 
-def _result(channel: Channel, committed: Committed, complete: Complete, meter: Meter, seconds: float) -> SyncResult:
+def _result(
+    channel: Channel, committed: Committed, complete: Complete, meter: Meter, block_size: int, seconds: float
+) -> SyncResult:
     return SyncResult(
         generation=committed.generation,
         root=committed.root,
@@ -170,5 +172,7 @@ def _result(channel: Channel, committed: Committed, complete: Complete, meter: M
         seconds=seconds,
         token=complete.token,
         read_back=committed.read_back,
+        block_size=block_size,
+        samples=complete.samples,
         notes=complete.notes,
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
 from labstore.blocksync.base import Base, Run, StoreBase, WireBase
-from labstore.blocksync.buffers import Piece, Readers, cut, whole_blocks
+from labstore.blocksync.buffers import Buffer, Piece, Readers, cut, whole_blocks
 from labstore.blocksync.cache import Copy, copy_of
 from labstore.blocksync.channel import Channel, Frame, broken
 from labstore.blocksync.crew import Lane
@@ -36,8 +37,11 @@ from labstore.blocksync.wire import BadFrame, Kind
 from labstore.formats.change_hints import parse
 from labstore.model.block_sync import Options
 from labstore.model.change_hints import Hints
+from labstore.ports.block_source import Provided, Provider
 from labstore.reports.blocksync import HintLied, SyncFailed, TooMuchChanged
 
+CHECK = 5.0
+"""Seconds between looks at whether what is read can still be trusted."""
 SAMPLE = 256
 """Blocks beside the hints that are read to see whether the hints left something out."""
 _RUNS = 64
@@ -48,13 +52,15 @@ _RUNS = 64
 class SourceSpec:
     """What a source end works with. `caches` is where copies of targets' indexes are kept (None: nowhere), under
     `label`, which names the volume and not the snapshot of it that `path` may be. `token` names the moment that the
-    source stands for, where somebody knows that better than the device."""
+    source stands for, where somebody knows that better than the device. `provide` prepares what is read, and says all
+    of that about it."""
 
     path: str
     options: Options
     caches: Path | None = None
     label: str = ""
     token: str | None = None
+    provide: Provider | None = None
 
 
 class SourceEnd(End):
@@ -67,13 +73,18 @@ class SourceEnd(End):
         super().__init__(channel, throttle, meter)
         self._spec = spec
         self._notes: list[str] = []
+        self._check: Callable[[], None] = lambda: None
+        self._watched = False
+        """Whether our own look tells if the source was written while it was read."""
 
     def _work(self) -> None:
-        self._device = Device(self._spec.path, self._spec.options.read)
+        given = self._provided()
+        self._device = Device(given.path, self._spec.options.read)
         self.held.callback(self._device.close)
-        self._hints = self._read_hints()
+        self._hints = given.hints or self._read_hints()
         size = self._device.size
-        token = self._spec.token or self._device.witness()
+        token = given.token or self._device.witness()
+        self._watched = given.token is None and token is not None
         self.channel.say(self._offer(size, token))
         plan = self.channel.hear(Plan)
         geometry = Geometry(size, plan.block_size)
@@ -99,6 +110,19 @@ class SourceEnd(End):
                 pieces = whole_blocks(self._device.extents(plan.start * plan.block_size, size), geometry)
             comparison.run(Readers(self.crew, "reader", pieces, geometry, self._read), hints is not None)
             self._finish(copy, comparison, outbox, token, answers)
+
+    def _provided(self) -> Provided:
+        if self._spec.provide is None:
+            return Provided(self._spec.path, self._spec.token)
+        given = self.held.enter_context(self._spec.provide())
+        self._check = given.check
+        self.crew.start("checking", self._keep_checking)
+        return given
+
+    def _keep_checking(self) -> None:
+        while True:
+            self.crew.pause(CHECK)
+            self._check()
 
     def _read_hints(self) -> Hints | None:
         """The hints, if there are any that can be believed as far as they can be read."""
@@ -135,9 +159,18 @@ class SourceEnd(End):
         self, copy: Copy, done: _Comparison, outbox: Outbox, token: str | None, answers: Lane[Committed]
     ) -> None:
         root = copy.store.root().hex()
-        torn = token is not None and self._spec.token is None and self._device.witness() != token
+        samples = self._samples(done.geometry)
+        self._check()
+        torn = self._watched and self._device.witness() != token
         self.complete = Complete(
-            root, token, torn, self.meter.read, self.meter.changed, done.zeroed, tuple(map(_printable, self._notes))
+            root,
+            token,
+            torn,
+            self.meter.read,
+            self.meter.changed,
+            done.zeroed,
+            samples,
+            tuple(map(_printable, self._notes)),
         )
         self.meter.phase = "waiting for the target"
         outbox.say(self.complete)
@@ -146,6 +179,16 @@ class SourceEnd(End):
             raise broken("it committed another root")
         outbox.say(Stored(copy.keep(root, self.committed.generation)))
         outbox.drain()
+
+    def _samples(self, geometry: Geometry) -> tuple[str, ...]:
+        """Blocks chosen by chance, read once more from the device, by a digest that owes nothing to ours."""
+        count, buffer = min(self._spec.options.samples, geometry.blocks), Buffer(geometry.block_size)
+        found: list[str] = []
+        for block in sorted(random.SystemRandom().sample(range(geometry.blocks), count)):
+            length = geometry.length(block)
+            self._device.read_device(buffer.view, length, block * geometry.block_size)
+            found.append(f"{block} {hashlib.sha256(buffer.view[:length]).hexdigest()}")
+        return tuple(found)
 
     def _receive(self, geometry: Geometry, runs: Lane[Run], answers: Lane[Committed]) -> None:
         while True:
@@ -176,7 +219,7 @@ class _Comparison:
     def __init__(
         self, meter: Meter, plan: Plan, geometry: Geometry, copy: Copy, base: Base, outbox: Outbox, path: str
     ) -> None:
-        self._meter, self._plan, self._geometry, self._copy = meter, plan, geometry, copy
+        self._meter, self._plan, self.geometry, self._copy = meter, plan, geometry, copy
         self._base, self._outbox, self._path = base, outbox, path
         self._digests: BlockHasher = block_hasher(plan.algorithm, bytes.fromhex(plan.key), plan.block_size)
         self.zeroed = 0
@@ -193,11 +236,11 @@ class _Comparison:
             if buffer is None:
                 self._empty(piece)
             else:
-                self._compare(piece, buffer.blocks(piece, self._geometry))
+                self._compare(piece, buffer.blocks(piece, self.geometry))
             end = piece.start + piece.count
             self._meter.position = self._meter.read if hinted else min(end * self._plan.block_size, self._meter.total)
             self._outbox.position(end)
-        self._outbox.position(self._geometry.blocks, now=True)
+        self._outbox.position(self.geometry.blocks, now=True)
 
     def _empty(self, piece: Piece) -> None:
         """These blocks are zeros."""

@@ -115,7 +115,8 @@ class Options:
     `scrub` is the part of the unchanged target that is read again in each run that trusts the index. `full` compares
     every block on both sides whatever the index says. `max_change` is the part of the blocks that may differ before
     the run is stopped. `hints` is a file on the source's machine that says where the source changed; it is believed
-    at most `full_every` seconds after the last run that read the whole source.
+    at most `full_every` seconds after the last run that read the whole source. So many `samples`, blocks chosen by
+    chance, are read once more by the source, whose SHA-256 the result has: for a comparison that owes us nothing.
     """
 
     algorithm: Algorithm = Algorithm.BLAKE3
@@ -127,13 +128,14 @@ class Options:
     max_change: float = 1.0
     hints: str | None = None
     full_every: float = 7 * 86400.0
+    samples: int = 0
     permits: frozenset[Permit] = frozenset()
 
     def __post_init__(self) -> None:
         if self.block_size not in BLOCK_SIZES:
             raise ValueError(f"{self.block_size} is not a block size (one of {', '.join(map(str, BLOCK_SIZES))})")
-        if not (0 <= self.scrub <= 1 and 0 < self.max_change <= 1):
-            raise ValueError("scrub and max_change are parts of the whole, from 0 to 1")
+        if not (0 <= self.scrub <= 1 and 0 < self.max_change <= 1 and 0 <= self.samples <= 256):
+            raise ValueError("scrub and max_change are parts of the whole, from 0 to 1; samples are at most 256")
 
 
 DEFAULTS, UNLIMITED = Options(), Limits()
@@ -158,7 +160,7 @@ class SyncResult:
 
     `token` names the moment of the source that the target now equals. `scrubbed` are bytes of unchanged target that
     were read again; `read_back` says how written blocks were read back: `direct` from the device, or `cache` where
-    the file system cannot do that and the cache was dropped instead.
+    the file system cannot do that and the cache was dropped instead. `samples` are `NUMBER SHA256` of blocks.
     """
 
     generation: int
@@ -175,5 +177,7 @@ class SyncResult:
     seconds: float
     token: str | None
     read_back: str
+    block_size: int = 16384
+    samples: tuple[str, ...] = ()
     attempts: int = 1
     notes: tuple[str, ...] = field(default=())

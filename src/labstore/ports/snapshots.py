@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from labstore.model.change_hints import Hints
 from labstore.reconcile.facts import Answer
 
 
@@ -81,9 +82,12 @@ class Snapshots(Protocol):
     def grow(self, name: str, room: int) -> None:
         """Give one of ours so much room. Raises StepFailed."""
 
-    def open_copy(self, name: str) -> str:
-        """The path of a device that shows one of ours and may be written without changing it, until `close_copy`.
-        Raises StepFailed."""
+    def open_copy(self, name: str, purpose: str) -> str:
+        """The path of a device that shows one of ours and may be written without changing it, until `close_copy` of
+        the same purpose. Raises StepFailed."""
 
-    def close_copy(self, name: str) -> None:
+    def close_copy(self, name: str, purpose: str) -> None:
         """That it is closed already is success. Raises StepFailed."""
+
+    def hints(self, since: Snapshot, until: Snapshot) -> Hints | None:
+        """Where two of ours differ, None where the storage cannot say. Raises nothing: who cannot say has none."""

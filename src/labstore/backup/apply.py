@@ -1,0 +1,160 @@
+"""Carrying out a plan of backups: copies first, each proven before anything older goes on its account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from labstore.backup.manifest import Manifests
+from labstore.backup.mounting import RestoreMounts
+from labstore.backup.observe import KIND
+from labstore.backup.plan import LOCAL, BackupPlan, BackupStep
+from labstore.model.backup import GenerationName, Item, ProofResult, Sort, Verdict
+from labstore.model.backup_settings import BackupSettings, Job, JobName, path_of
+from labstore.model.block_sync import Place, SyncResult
+from labstore.model.names import HostName
+from labstore.ports.block_engine import BlockEngine, Order
+from labstore.ports.clock import Clock
+from labstore.ports.proving import Prover
+from labstore.ports.snapshots import Snapshots
+from labstore.reconcile.plan import Verb
+from labstore.reconcile.record import Outcome, Result
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import ProofFailed, RunFailed, StorageFailed
+from labstore.reports.blocksync import SyncFailed
+
+PURPOSE = "proof"
+
+
+def snapshot_name(job: JobName, generation: GenerationName) -> str:
+    """The name of the snapshot that a generation is."""
+    return f"labstore-{job}-{generation}"
+
+
+@dataclass(frozen=True)
+class Applier:
+    """`order` says how a job's source on a node is copied; `made` is told of each new generation."""
+
+    settings: BackupSettings
+    snapshots_of: Callable[[Job], Snapshots]
+    engine: BlockEngine
+    prover: Prover
+    mounts: RestoreMounts
+    manifests: Manifests
+    order: Callable[[Job, HostName], Order]
+    clock: Clock
+
+    def carry_out(self, plan: BackupPlan) -> tuple[Result, ...]:
+        """Every step gets a result. Of a job whose new generation failed nothing is removed: what it would have made
+        superfluous is what is left."""
+        results: list[Result] = []
+        failed: set[JobName] = set()
+        for step in plan.steps:
+            item = step.after or step.before
+            assert item is not None
+            if step.verb is Verb.REMOVE and item.sort is Sort.GENERATION and item.job in failed:
+                results.append(Result(step.key, Outcome.SKIPPED, RunFailed(item.job, "kept, since the new one failed")))
+                continue
+            try:
+                self._act(step, item)
+                results.append(Result(step.key, Outcome.DONE))
+            except StepFailed as failure:
+                results.append(Result(step.key, Outcome.FAILED, failure.report))
+                failed |= {item.job} if step.verb is not Verb.REMOVE else set()
+        return tuple(results)
+
+    def _act(self, step: BackupStep, item: Item) -> None:
+        if item.sort is Sort.MOUNT:
+            self.mounts.unmount(item.point)
+        elif step.verb is Verb.ADD:
+            self._make(item)
+        elif step.verb is Verb.CHANGE:
+            self.prove(self.settings.jobs[item.job], item.name)
+        else:
+            self._snapshots(item).remove(snapshot_name(item.job, item.name))
+            self.manifests.forget(item.job, item.name)
+
+    # --- a new generation -------------------------------------------------------------------------------------------
+
+    def _make(self, item: Item) -> None:
+        job = self.settings.jobs[item.job]
+        result = self._copied(job, HostName(item.node))
+        self._kept(job, item, result)
+        try:
+            self.manifests.keep(job.name, item.name, result, item.node)
+        except OSError as error:
+            raise StepFailed(StorageFailed("the manifest", error.strerror or str(error))) from error
+        self.prove(job, item.name)
+
+    def _copied(self, job: Job, node: HostName) -> SyncResult:
+        try:
+            return self.engine.sync(self.order(job, node))
+        except SyncFailed as failure:
+            raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
+
+    def _kept(self, job: Job, item: Item, result: SyncResult) -> None:
+        """Keep the state that the target was brought to. Nobody may have written to it before or while it was kept:
+        the engine's proof of that is asked for on both sides of the snapshot."""
+        path, name = path_of(job.target), snapshot_name(job.name, item.name)
+        tags = {
+            "job": str(job.name),
+            "kind": KIND,
+            "at": str(item.name),
+            "root": result.root,
+            "node": item.node,
+            "changed": str(result.changed * result.block_size),
+        }
+        snapshots = self.snapshots_of(job)
+        self._still(job, path, result.root)
+        snapshots.take(name, tags, job.target_room)
+        try:
+            self._still(job, path, result.root)
+        except StepFailed:
+            snapshots.remove(name)
+            raise
+
+    def _still(self, job: Job, path: str, root: str) -> None:
+        if self.engine.complete(path) != root:
+            reason = "somebody wrote to the target between the copy and its snapshot"
+            raise StepFailed(RunFailed(job.name, reason, "find out who; the next run compares every block"))
+
+    # --- proof ------------------------------------------------------------------------------------------------------
+
+    def prove(self, job: Job, generation: GenerationName) -> ProofResult:
+        """Restore a copy of a generation, as far as that can be done in a moment. Raises StepFailed where it does not
+        hold; the generation then says so itself, whatever becomes of us."""
+        name, snapshots = snapshot_name(job.name, generation), self.snapshots_of(job)
+        samples, block_size = self.manifests.samples(job.name, generation)
+        device = snapshots.open_copy(name, PURPOSE)
+        try:
+            held, failed = self.prover.prove(device, job.proof, generation.moment, samples, block_size)
+        finally:
+            snapshots.close_copy(name, PURPOSE)
+        proof = ProofResult(generation, self.clock.now(), held, failed)
+        stamp = GenerationName.at(proof.at)
+        snapshots.tag(name, {"proof": proof.verdict.value, "proven": stamp})
+        try:
+            self.manifests.keep_proof(job.name, proof)
+        except OSError as error:
+            raise StepFailed(StorageFailed("the manifest", error.strerror or str(error))) from error
+        if proof.verdict is not Verdict.PROVEN:
+            said = tuple(f"{check}: {found}" for check, found in failed.items()) or ("nothing was checked",)
+            raise StepFailed(ProofFailed(job.name, generation, said))
+        return proof
+
+    def _snapshots(self, item: Item) -> Snapshots:
+        return self.snapshots_of(self.settings.jobs[item.job])
+
+
+def order_for(job: Job, node: HostName, remote: tuple[str, ...]) -> Order:
+    """The copy of a job's source on a node. Its agent prepares the snapshot; the path only names the job's volume."""
+    host = None if node == LOCAL else node
+    options = replace(job.options, samples=max(job.options.samples, job.proof.samples))
+    return Order(
+        source=Place(path_of(job.source), host, job.reach.user if host else None),
+        target=Place(path_of(job.target)),
+        label=str(job.name),
+        options=options,
+        limits=job.limits,
+        remote=remote,
+    )

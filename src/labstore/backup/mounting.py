@@ -1,0 +1,116 @@
+"""Looking into generations: mounted read-only from a copy, for a time, never in the way of a job (upstream #39)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from labstore.formats.superblock import HEAD, content_of
+from labstore.model.backup import GenerationName, RestoreMount
+from labstore.model.backup_settings import JobName
+from labstore.ports.clock import Clock
+from labstore.ports.host import Command, CommandFailed, Host
+from labstore.ports.snapshots import Snapshots
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import MountHeld, StorageFailed
+from labstore.system import locks
+from labstore.system.files import read_limited, write_atomic
+
+PURPOSE = "mount"
+
+
+@dataclass(frozen=True)
+class RestoreMounts:
+    """`book` is the file in which they stand, `root` the directory below which they are mounted. `snapshots_of` gives
+    the snapshots of a job's target, `name_of` the snapshot that a generation is."""
+
+    book: Path
+    root: Path
+    host: Host
+    clock: Clock
+    snapshots_of: Callable[[JobName], Snapshots]
+    name_of: Callable[[JobName, GenerationName], str]
+
+    def all(self) -> tuple[RestoreMount, ...]:
+        """What stands in the book. Raises OSError, ValueError."""
+        try:
+            rows = json.loads(read_limited(self.book, 1 << 20))
+        except FileNotFoundError:
+            return ()
+        return tuple(
+            RestoreMount(
+                JobName(r["job"]), GenerationName(r["generation"]), str(r["point"]), datetime.fromisoformat(r["until"])
+            )
+            for r in rows
+        )
+
+    def mount(self, job: JobName, generation: GenerationName, until: datetime) -> RestoreMount:
+        """Mount a copy of a generation; one that is mounted already gets the new time. Raises StepFailed."""
+        made = RestoreMount(job, generation, str(self.root / job / generation), until)
+        with self._book() as standing:
+            before = next((each for each in standing if each.point == made.point), None)
+            if before is not None:
+                standing.remove(before)
+            standing.append(made)
+            self._write(standing)  # before it is true: what was mounted when we were killed is found and taken away
+            if before is None or not Path(made.point).is_mount():
+                self._mount(made)
+        return made
+
+    def unmount(self, point: str) -> None:
+        """That it is gone already is success. Raises StepFailed where somebody is in it."""
+        with self._book() as standing:
+            for each in [each for each in standing if each.point == point]:
+                if Path(point).is_mount():
+                    self._do("umount", point, held=point)
+                self.snapshots_of(each.job).close_copy(self.name_of(each.job, each.generation), PURPOSE)
+                with contextlib.suppress(OSError):
+                    Path(point).rmdir()
+                standing.remove(each)
+            self._write(standing)
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _mount(self, wanted: RestoreMount) -> None:
+        device = self.snapshots_of(wanted.job).open_copy(self.name_of(wanted.job, wanted.generation), PURPOSE)
+        try:
+            with open(device, "rb") as file:  # noqa: PTH123 - a device path is text here
+                content = content_of(file.read(HEAD))
+            if content is None:
+                raise StepFailed(StorageFailed(device, "it holds no file system that is known"))
+            Path(wanted.point).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StepFailed(StorageFailed(device, error.strerror or str(error))) from error
+        options = ["ro", "nodev", "nosuid", "noexec"]
+        options += ["nouuid"] if content.kind == "xfs" else []
+        options += ["loop"] if Path(device).is_file() else []
+        self._do("mount", "-t", content.kind, "-o", ",".join(options), device, wanted.point)
+
+    def _do(self, *argv: str, held: str | None = None) -> None:
+        try:
+            self.host.run(Command.of(*argv, deadline=300.0))
+        except CommandFailed as error:
+            report = MountHeld(held, str(error)) if held else StorageFailed(argv[0], str(error))
+            raise StepFailed(report) from error
+
+    @contextlib.contextmanager
+    def _book(self) -> Iterator[list[RestoreMount]]:
+        try:
+            self.book.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            with locks.exclusive(self.book.with_suffix(".lock"), "backup mounts"):
+                yield list(self.all())
+        except locks.Locked as error:
+            raise StepFailed(StorageFailed("the book of mounts", str(error))) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StepFailed(StorageFailed(str(self.book), str(error))) from error
+
+    def _write(self, standing: list[RestoreMount]) -> None:
+        rows = [
+            {"job": each.job, "generation": each.generation, "point": each.point, "until": each.until.isoformat()}
+            for each in standing
+        ]
+        write_atomic(self.book, json.dumps(rows, indent=1).encode(), mode=0o640)

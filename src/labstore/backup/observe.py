@@ -1,0 +1,113 @@
+"""One look at everything that backups are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from labstore.backup.facts import BackupFacts, JobFacts
+from labstore.backup.plan import LOCAL
+from labstore.model.backup import Generation, GenerationName, RestoreMount, SourceStatus, Verdict
+from labstore.model.backup_settings import BackupSettings, Job, path_of
+from labstore.model.names import HostName
+from labstore.ports.block_engine import BlockEngine
+from labstore.ports.clock import Clock
+from labstore.ports.snapshots import Snapshot, Snapshots
+from labstore.ports.source_nodes import SourceNodes
+from labstore.reconcile.facts import Answer, Fact, Missing
+
+KIND = "generation"
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Where each part of the facts comes from. `snapshots_of` gives the snapshots of a job's target."""
+
+    settings: BackupSettings
+    nodes: SourceNodes
+    snapshots_of: Callable[[Job], Snapshots]
+    engine: BlockEngine
+    mounts: Callable[[], tuple[RestoreMount, ...]]
+    clock: Clock
+
+    def facts(self, jobs: tuple[Job, ...], asked: bool = False, ask_nodes: bool = True) -> BackupFacts:
+        """Machines are asked only where a generation may be made (`ask_nodes`)."""
+        mounts = self.mounts()
+        found = tuple(self._job(job, mounts, asked, ask_nodes) for job in jobs)
+        return BackupFacts(self.clock.now(), found, self.settings.brake)
+
+    def _job(self, job: Job, mounts: tuple[RestoreMount, ...], asked: bool, ask_nodes: bool) -> JobFacts:
+        generations = self.generations(job)
+        return JobFacts(
+            job=job,
+            nodes=self._nodes(job) if ask_nodes else {},
+            target=self.snapshots_of(job).volume(),
+            generations=generations,
+            mounts=tuple(mount for mount in mounts if mount.job == job.name),
+            owed=self._owed(job, generations),
+            asked=asked,
+        )
+
+    def generations(self, job: Job) -> Answer[tuple[Generation, ...]]:
+        """The generations of a job, oldest first."""
+        answer = self.snapshots_of(job).snapshots()
+        if isinstance(answer, Missing):
+            return answer
+        ours = (generation_of(each) for each in answer.value if is_generation(each, job))
+        return Fact(tuple(sorted((g for g in ours if g), key=lambda g: g.name)), answer.source, answer.at)
+
+    def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
+        return {node: self.nodes.status(job, node) for node in job.nodes or (LOCAL,)}
+
+    def _owed(self, job: Job, generations: Answer[tuple[Generation, ...]]) -> bool:
+        root = self.engine.complete(path_of(job.target))
+        return root is not None and isinstance(generations, Fact) and root not in {g.root for g in generations.value}
+
+
+def is_generation(snapshot: Snapshot, job: Job) -> bool:
+    """Whether a snapshot is one of the job's generations; one that overflowed is none any more."""
+    tags = snapshot.tags
+    return tags.get("job") == job.name and tags.get("kind") == KIND and snapshot.valid
+
+
+def generation_of(snapshot: Snapshot) -> Generation | None:
+    """A generation from what its snapshot carries; None where that is not readable."""
+    tags = snapshot.tags
+    try:
+        name = GenerationName(tags["at"])
+        proven = GenerationName(tags["proven"]).moment if "proven" in tags else None
+        return Generation(
+            name=name,
+            root=tags["root"],
+            node=tags.get("node", ""),
+            changed=int(tags.get("changed", "0")),
+            takes=snapshot.takes,
+            verdict=Verdict(tags.get("proof", "untried")),
+            proven_at=proven,
+            pinned=tags.get("pinned") == "yes",
+            why=tags.get("why", ""),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def figures(facts: BackupFacts) -> dict[str, object]:
+    """What was looked at, in numbers, for the record and the metrics."""
+    return {job.job.name: _job_figures(facts, job) for job in facts.jobs}
+
+
+def _job_figures(facts: BackupFacts, job: JobFacts) -> dict[str, object]:
+    if isinstance(job.generations, Missing):
+        return {"generations": None, "alert_after": job.job.alert_after}
+    there = job.generations.value
+    proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
+    return {
+        "generations": len(there),
+        "newest": max((each.at for each in there), default=None),
+        "newest_proven": max(proven, default=None),
+        "age": (facts.at - max(each.at for each in there)).total_seconds() if there else None,
+        "proven_age": (facts.at - max(proven)).total_seconds() if proven else None,
+        "alert_after": job.job.alert_after,
+        "takes": sum(each.takes or 0 for each in there),
+        "mounts": len(job.mounts),
+    }

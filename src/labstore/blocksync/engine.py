@@ -1,0 +1,61 @@
+"""Block sync as the rooms use it (ports.block_engine)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labstore.blocksync.devices import Device
+from labstore.blocksync.index import IndexFolder, Unreadable
+from labstore.blocksync.session import CHILD, Job, Run, target_index
+from labstore.model.block_sync import Limits, SyncResult
+from labstore.ports.block_engine import Order
+from labstore.reports.blocksync import SyncFailed
+
+
+class OurEngine:
+    """See ports.block_engine.BlockEngine."""
+
+    def __init__(self, state: Path, attempts: int = 5) -> None:
+        self._state, self._attempts = state, attempts
+        self._run: Run | None = None
+
+    def sync(self, order: Order) -> SyncResult:
+        self._run = Run(
+            Job(
+                source=order.source,
+                target=order.target,
+                options=order.options,
+                limits=order.limits,
+                state=self._state,
+                label=order.label,
+                here=order.remote or CHILD,
+                there=order.remote,
+                attempts=self._attempts,
+            )
+        )
+        try:
+            return self._run.result()
+        finally:
+            self._run = None
+
+    def complete(self, target: str) -> str | None:
+        try:
+            state = IndexFolder(target_index(self._state, target)).load()
+            if state is None or not state.closed or state.root is None:
+                return None
+            device = Device(target)
+        except (Unreadable, OSError, SyncFailed):
+            return None
+        try:
+            return state.root if device.witness() == state.witness else None
+        finally:
+            device.close()
+
+    def set_limits(self, limits: Limits) -> None:
+        if self._run is not None:
+            self._run.set_limits(limits)
+
+    def interrupt(self, why: str) -> None:
+        """End the copy that is under way, orderly."""
+        if self._run is not None:
+            self._run.interrupt(why)
