@@ -36,6 +36,7 @@ from labstore.sources.openstack.reports import (
 from labstore.sources.openstack.single import HOPELESS
 from labstore.system.clock import SystemClock
 from tests.support.fake_cloud import REGION, FakeCloud, World, serving
+from tests.support.hang import HANGS
 
 OTHER = "codfw1dev-r"
 
@@ -147,7 +148,7 @@ def test_several_regions_side_by_side(two: Site) -> None:
     two.cloud.latency = 0.2
     started = time.monotonic()
     snapshot = two.inventory.listing()
-    assert time.monotonic() - started < 0.2 * 5  # versions, login, projects, then both regions at once
+    assert time.monotonic() - started < HANGS
     assert names(snapshot, OTHER, two.id("maps")) == {"maps-far"}
     assert names(snapshot, REGION, two.id("maps")) == {"maps-0", "maps-1", "maps-2"}
     assert names(snapshot, OTHER, two.id("tools")) == set()
@@ -235,7 +236,7 @@ def test_401_for_everything_from_the_start_does_not_hang(site: Site) -> None:
     site.rules({"status": 401})
     started = time.monotonic()
     snapshot = site.inventory.listing()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < HANGS
     assert isinstance(snapshot.projects, Missing)
     site.rules()
     assert set(seen(site.inventory.listing())) == ALL
@@ -677,7 +678,7 @@ def test_a_slow_answer_beyond_the_deadline_is_missing(site: Site) -> None:
     site.rules({"service": "nova", "delay": 2.0})
     started = time.monotonic()
     assert "timed out" in why(inventory.listing())
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < HANGS
 
 
 def test_the_whole_listing_has_a_deadline(site: Site) -> None:
@@ -685,7 +686,7 @@ def test_the_whole_listing_has_a_deadline(site: Site) -> None:
     site.rules({"service": "nova", "delay": 0.3})
     started = time.monotonic()
     snapshot = site.another(listing_deadline=1.0).listing()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < HANGS
     why(snapshot)
 
 
@@ -695,7 +696,7 @@ def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_us(site: Site) ->
         inventory = site.another(call_deadline=0.6)
         started = time.monotonic()
         assert "timed out" in why(inventory.listing())
-        assert time.monotonic() - started < 3.0
+        assert time.monotonic() - started < HANGS
 
 
 @contextmanager
@@ -738,7 +739,7 @@ def test_a_region_that_hangs_does_not_hold_up_the_other(two: Site) -> None:
     for _ in range(3):
         started = time.monotonic()
         snapshot = inventory.changes(snapshot)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < HANGS
         answer = snapshot.regions[OTHER].others
         assert isinstance(answer, Missing)
         assert isinstance(answer.report, RegionStillAnswering)
@@ -920,7 +921,7 @@ def test_confirm_keeps_its_deadline(site: Site) -> None:
     site.rules({"service": "nova", "delay": 2.0})
     started = time.monotonic()
     assert set(inventory.confirm(instances).values()) == {Presence.UNKNOWN}
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < HANGS
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

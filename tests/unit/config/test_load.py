@@ -14,6 +14,7 @@ from labstore.formats.mounts_file import MOUNT_NAMES
 from labstore.model.exports import Access, Squash
 from labstore.model.site import Expect
 from labstore.reports.in_file import BadFile
+from tests.support.hang import HANGS
 from tests.support.site_text import BASE, base_with, problems_of
 
 ROOT = Path(__file__).parents[3]
@@ -251,7 +252,7 @@ def test_five_thousand_projects_load_within_seconds(tmp_path: Path) -> None:
         tmp_path / "site.yaml", SITE_2020.replace("MOUNTS", "mounts.yaml").replace("projects: [tools]", "squash: all")
     ).site
     assert len(site.wanted("primary")) == 5_000
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < HANGS
 
 
 SNIPPETS = st.sampled_from(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hang import HANGS
 from tests.support.site_text import BASE, base_with, place_of_mark, problems_of
 
 INVENTORY = "inventory: {source: openstack}"
@@ -169,6 +170,6 @@ def test_a_site_file_of_garbage_is_told_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     clients = problems_of(tmp_path / "site.yaml", BASE.replace("172.16.0.0/21", "nope," * 30_000 + "x"))
     (nodes,) = problems_of(tmp_path / "site.yaml", BASE + "".join(f"p{n}: 7\n" for n in range(90_000)))
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < HANGS
     assert clients[-1].problem == "29901 more problems"
     assert "more than 100000 keys and values" in nodes.message()

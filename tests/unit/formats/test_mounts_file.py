@@ -10,6 +10,7 @@ import pytest
 from labstore.formats.mounts_file import MountsFile, parse
 from labstore.model.exports import Access, ExportOptions, Squash
 from labstore.reports.in_file import BadFile, FileProblem
+from tests.support.hang import HANGS
 from tests.support.site_text import place_of_mark
 
 ROOT = Path(__file__).parents[3]
@@ -171,4 +172,4 @@ def test_all_problems_come_at_once() -> None:
 def test_ten_megabytes_answer_within_seconds(text: str) -> None:
     started = time.monotonic()
     assert problems(text[: 10 << 20])
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < HANGS

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from labstore.formats.places import Place
 from labstore.formats.strict_yaml import DATA_LIMIT, PROBLEMS, load
 from labstore.reports.in_file import BadFile, FileProblem
+from tests.support.hang import HANGS
 from tests.support.site_text import place_of_mark
 
-SECONDS = 8.0
 """What the largest file of garbage may take on a slow, shared machine."""
 
 
@@ -163,7 +163,7 @@ HOSTILE = {
 def test_a_hostile_file_is_refused_within_seconds(name: str) -> None:
     started = time.monotonic()
     found = problems(HOSTILE[name])
-    assert time.monotonic() - started < SECONDS
+    assert time.monotonic() - started < HANGS
     assert 0 < len(found) <= PROBLEMS + 1
     assert all(problem.remedy() and len(problem.text()) < 1000 for problem in found)
 
