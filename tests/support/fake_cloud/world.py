@@ -127,6 +127,7 @@ class World:
         self.regions = list(regions)
         self.projects: dict[str, Enrolled] = {}
         self.servers: dict[str, list[Booted]] = {region: [] for region in self.regions}
+        self.of_project: dict[tuple[str, str], list[Booted]] = {}
         self.by_id: dict[str, Booted] = {}
         self.down: set[str] = set()
         self.may_list_all = True
@@ -178,6 +179,7 @@ class World:
         )
         with self.lock:
             self.servers[server.region].append(server)
+            self.of_project.setdefault((server.region, server.project), []).append(server)
             self.by_id[server.id] = server
             self.version += 1
         return server
@@ -190,6 +192,7 @@ class World:
         """Its record goes away too, as `nova-manage db archive_deleted_rows` does."""
         with self.lock:
             self.servers[server.region].remove(server)
+            self.of_project[server.region, server.project].remove(server)
             del self.by_id[server.id]
             self.version += 1
 
@@ -219,8 +222,8 @@ class World:
 
     def living(self, region: str, project: str | None) -> Iterator[Booted]:
         """Newest first, those waiting for the scheduler before all others, as Nova lists them."""
-        there = [each for each in reversed(self.servers[region]) if not each.deleted and not each.hidden]
-        there = [each for each in there if project in (None, each.project)]
+        all_of_them = self.servers[region] if project is None else self.of_project.get((region, project), [])
+        there = [each for each in reversed(all_of_them) if not each.deleted and not each.hidden]
         yield from (each for each in there if each.scheduling)
         yield from (each for each in there if not each.scheduling)
 

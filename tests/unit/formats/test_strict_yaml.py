@@ -17,8 +17,6 @@ from labstore.reports.in_file import BadFile, FileProblem
 from tests.support.hang import HANGS
 from tests.support.site_text import place_of_mark
 
-"""What the largest file of garbage may take on a slow, shared machine."""
-
 
 def problems(text: str | bytes, limit: int = DATA_LIMIT) -> list[FileProblem]:
     with pytest.raises(BadFile) as raised:
