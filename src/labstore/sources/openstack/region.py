@@ -201,7 +201,8 @@ class Region:
             example = servers[0].name or servers[0].id
             harvest.doubts[project] = ServersVanished(project, self.name, len(servers), example)
         self._notes = (AbsenceContradicted(self.name, lied),) if lied else ()
-        log.warning("servers left the list", region=self.name, count=len(vanished), projects_in_doubt=len(lost))
+        if lied or lost:
+            log.warning("a list lacked servers", region=self.name, there=lied, projects_in_doubt=len(lost))
 
     def _vanished(self, instance: Instance, harvest: Harvest) -> bool:
         listed = instance.id in harvest.found.servers or instance.id in self._deleted
