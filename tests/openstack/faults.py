@@ -247,8 +247,8 @@ BY_REAL_MEANS = (
     Fault("password changed", change_password, EVERYTHING),
     Fault("user disabled", disable_user, EVERYTHING),
     Fault("no role in a project", take_roles("maps"), NOTHING),
-    # its token lives on without a role: 403 for all projects at once, and each project is asked by itself
-    Fault("no role in the login's project", take_roles("tools"), Blind(projects=frozenset({"tools"}))),
+    # its token lives on without a role: 403 for all projects at once, so each project and then each server by itself
+    Fault("no role in the login's project", take_roles("tools"), NOTHING),
     Fault("project disabled", disable_project("maps"), NOTHING),
     Fault("the login's project disabled", disable_project("tools"), EVERYTHING),
     Fault("project deleted, servers orphaned", delete_project, NOTHING),
