@@ -142,13 +142,14 @@ class LastExports:
         if isinstance(served, Missing):
             return served
         stored = served.value.stored
-        canaries = [wanted.path for wanted in site.wanted(self.cluster.name) if wanted.owner == CANARY_OWNER]
+        canaries = [wanted for wanted in site.wanted(self.cluster.name) if wanted.owner == CANARY_OWNER]
+        served_to = {path: set(export.clients) for path, export in stored.by_path.items()}
         found = ExportsFound(
             generation=served.value.generation,
             paths=len(stored),
             clients=stored.clients,
             drift=len(served.value.drift),
-            canary=all(path in stored.by_path for path in canaries),
+            canary=all(set(each.clients) <= served_to.get(each.path, set()) for each in canaries),
             digest=stored.digest,
         )
         return Fact(found, "exports", self.clock.now())

@@ -39,6 +39,8 @@ from labstore.system.piped import CannotStart, Piped
 T = TypeVar("T")
 PROTOCOL = 1
 LINE_LIMIT = 64 << 20
+START = 60.0
+"""Seconds in which labstore at the other end has to be there once ssh is."""
 IDLE = 900.0
 """Seconds without a word after which an agent ends: its caller is cut off."""
 
@@ -254,7 +256,7 @@ def over_ssh(pair: Pair, node: HostName) -> RemoteNode:
         node=node,
         start=lambda: Piped(ssh_command(channel, str(target.address or target.name), pair.cluster.name)),
         deadline=channel.answer_deadline,
-        connect_deadline=channel.connect_deadline + 20.0,
+        connect_deadline=channel.connect_deadline + START,
     )
 
 

@@ -21,13 +21,12 @@ from labstore.model.failover import Pair
 from labstore.ports.host import Command, CommandFailed
 from labstore.ports.storage_node import Do, Order, Said
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.failover import AddressTaken, StepNotDone, UnitFailed
+from labstore.reports.failover import AddressTaken, StepNotDone
 from labstore.system.address import AddressFailed, Interface
 from labstore.system.files import write_atomic
 from labstore.system.mounts import MountFailed
 from labstore.system.nfs_probe import NfsProbe, ProbeFailed
 from labstore.system.nfsd import PORT, identity
-from labstore.system.units import failed
 
 ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2)
 """Seconds between the announcements of an address that follow the first at once."""
@@ -100,16 +99,9 @@ class Hands:
         return Said()
 
     def _start_units(self, _order: Order) -> Said:
-        """One that fails is said and does not undo the service."""
+        """They are not waited for: clients are served without them. One that fails is seen in the status."""
         _mark(self.places.units)
-        try:
-            self.tools.units.start(self.pair.settings.units, self.pair.settings.deadlines.units)
-        except CommandFailed as error:
-            states = self.tools.units.states(self.pair.settings.units)
-            bad = [unit for unit, state in states.items() if state == "failed"]
-            if not bad:
-                raise
-            return Said(tuple(UnitFailed(str(self.pair.node), unit, failed(error)) for unit in bad))
+        self.tools.units.start(self.pair.settings.units, self.pair.settings.deadlines.units, wait=False)
         return Said()
 
     # --- the network ------------------------------------------------------------------------------------------------

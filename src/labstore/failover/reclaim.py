@@ -14,7 +14,7 @@ from labstore.failover.certificate import Certificate, Watch, certificate
 from labstore.failover.handover import BadHandover, Handover, read_handover, write_handover
 from labstore.failover.observe import Observer
 from labstore.formats.nfsd_clients import BadClient
-from labstore.model.nfsd import NfsClient
+from labstore.model.nfsd import ClientStatus, NfsClient
 from labstore.ports.storage_node import Order, Said
 from labstore.reconcile.codec import converter
 from labstore.reports.failover import LocksNotCarried
@@ -35,23 +35,23 @@ class Watcher(threading.Thread):
         super().__init__(daemon=True)
         self.watch = Watch()
         self._nfsd, self._handover = nfsd, handover
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.complete = False
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             with contextlib.suppress(OSError, BadClient, ValueError):
                 self.watch.see(self._nfsd.clients())
                 if self.watch.all_back(self._handover) or self._nfsd.in_grace() is False:
                     self.watch.see(self._nfsd.clients())
                     self.complete = True
                     return
-            self._stop.wait(SAMPLES)
+            self._ended.wait(SAMPLES)
 
     def finish(self, deadline: float) -> None:
         """Wait for the end of the watch, at most so many seconds."""
         self.join(deadline)
-        self._stop.set()
+        self._ended.set()
         self.join(5.0)
 
 
@@ -67,7 +67,7 @@ class Reclaim:
             node=str(self.observer.name),
             at=tools.clock.now().isoformat(),
             run=order.run,
-            clients=tools.nfsd.clients(),
+            clients=tuple(each for each in tools.nfsd.clients() if each.status is not ClientStatus.UNCONFIRMED),
             connections=tools.nfsd.connections(),
         )
         try:

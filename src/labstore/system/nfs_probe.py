@@ -12,7 +12,7 @@ from pathlib import Path
 from labstore.ports.host import Command, CommandFailed, Host
 from labstore.system.files import make_directory
 
-OPTIONS = "vers=4.2,proto=tcp,soft,timeo=50,retrans=2,noac,lookupcache=none,noresvport"
+OPTIONS = "vers=4.2,proto=tcp,soft,timeo=50,retrans=2,noac,lookupcache=none"
 
 _LOOK = """
 mount --make-rprivate /

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from labstore.formats.systemd_show import blocks
-from labstore.ports.host import Command, CommandFailed, Host
+from labstore.ports.host import Command, Host
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Units:
         found = blocks(done.stdout)
         return {name: block.get("ActiveState", "") for name, block in zip(names, found, strict=False)}
 
-    def start(self, units: Iterable[str], deadline: float) -> None:
-        """Start all; raises CommandFailed if one fails. One that had failed before is tried again."""
+    def start(self, units: Iterable[str], deadline: float, wait: bool = True) -> None:
+        """Start all; one that had failed before is tried again. Raises CommandFailed if one fails while it is waited
+        for."""
         names = list(units)
         if names:
             self.host.run(Command.of("systemctl", "reset-failed", "--", *names), expect=None)
-            self.host.run(Command.of("systemctl", "start", "--", *names, deadline=deadline))
+            patience = () if wait else ("--no-block",)
+            self.host.run(Command.of("systemctl", "start", *patience, "--", *names, deadline=deadline))
 
     def stop(self, units: Iterable[str], deadline: float) -> None:
         """Stop all and wait for it. Raises CommandFailed."""
@@ -45,8 +47,3 @@ class Units:
     def disable(self, units: Iterable[str]) -> None:
         self.host.run(Command.of("systemctl", "disable", "--", *units, deadline=60.0))
 
-
-def failed(error: CommandFailed) -> str:
-    """The line in which systemctl says what was wrong."""
-    lines = [line for line in error.stderr.splitlines() if line.strip()]
-    return (lines[0] if lines else error.reason)[:300]

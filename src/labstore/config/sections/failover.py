@@ -12,7 +12,7 @@ from labstore.config.fields import Section, optional, part, required, setting
 from labstore.config.values import AddressText, FileText, Flag, HostText, Text, VolumeText, Whole
 from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.units import Unfit, duration
-from labstore.model.address import Client
+from labstore.model.address import Client, in_order
 from labstore.model.drbd import ResourceName
 from labstore.model.exports import Squash
 from labstore.model.failover import (
@@ -33,6 +33,7 @@ from labstore.model.failover import (
 from labstore.model.names import ClusterName, ExportPath, HostName, ShareName, VolumeName, shown
 from labstore.model.site import BackendKind, Cluster, FsidFrom, PublicShare, SharePolicy, WantedExport
 
+HERE = "127.0.0.1"
 _KIB = {"K": 1, "M": 1024, "G": 1024 * 1024}
 _RATE = r"^[0-9]{1,6}[KMG]$"
 
@@ -327,11 +328,12 @@ def _replication(file: ReplicationFile, resources: tuple[Resource, ...]) -> Repl
 
 
 def canary(cluster: Cluster, settings: FailoverSettings) -> PublicShare:
-    """The share by which a node mounts itself through the service address. Its clients are the service addresses:
-    what a node sends to an address of its own comes from that address."""
+    """The share by which a node mounts itself through the service address. Its clients are the service addresses,
+    since what a node sends to an address of its own comes from that address, and the node itself: the kernel answers
+    nothing, not even what it is called, to an address that may mount nothing."""
     path = ExportPath(str(state_directory(cluster, settings) / "canary"))
     policy = SharePolicy(squash=Squash.NONE, fsid=FsidFrom.PATH)
-    clients: tuple[Client, ...] = tuple(cluster.service_addresses)
+    clients = in_order({*cluster.service_addresses, Client(HERE)})
     return PublicShare(ShareName(CANARY), cluster.name, settings.state, path, policy, clients)
 
 
