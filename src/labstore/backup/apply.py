@@ -9,6 +9,7 @@ from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.observe import KIND
 from labstore.backup.plan import LOCAL, BackupPlan, BackupStep
+from labstore.backup.source_agent import room_for
 from labstore.model.backup import GenerationName, Item, ProofResult, Sort, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName, path_of
 from labstore.model.block_sync import Place, SyncResult
@@ -106,7 +107,7 @@ class Applier:
         }
         snapshots = self.snapshots_of(job)
         self._still(job, path, result.root)
-        snapshots.take(name, tags, job.target_room)
+        snapshots.take(name, tags, room_for(snapshots, job.target_room))
         try:
             self._still(job, path, result.root)
         except StepFailed:

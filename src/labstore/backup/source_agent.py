@@ -22,6 +22,9 @@ KIND = "source"
 TOO_FULL = 0.9
 FILLING = 0.7
 _MORE = 1.5
+PART = 5
+"""One of so many parts of a volume is the room of its snapshot where nobody says otherwise."""
+EXTENT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class SourceAgent:
 
     def _taken(self) -> Snapshot:
         name = f"labstore-{self.job.name}-{self.clock.now().strftime(STAMP)}"
-        return self.snapshots.take(name, {"job": self.job.name, "kind": KIND, "state": "open"}, self.job.room)
+        tags = {"job": str(self.job.name), "kind": KIND, "state": "open"}
+        return self.snapshots.take(name, tags, room_for(self.snapshots, self.job.room))
 
     def _is_ours(self, snapshot: Snapshot) -> bool:
         return snapshot.tags.get("job") == self.job.name and snapshot.tags.get("kind") == KIND
@@ -141,3 +145,16 @@ class SourceAgent:
         if full >= FILLING and found.room is not None:
             with contextlib.suppress(StepFailed):  # no more room: it may still suffice
                 self.snapshots.grow(found.name, int(found.room * _MORE))
+
+
+def room_for(snapshots: Snapshots, wanted: int | None) -> int | None:
+    """The room that a snapshot is told to have: what is wanted, or a fifth of the volume; None where it shares a pool.
+
+    Raises StepFailed.
+    """
+    found = snapshots.volume()
+    if isinstance(found, Missing):
+        raise StepFailed(found.report)
+    if not found.value.room.needs_size:
+        return None
+    return wanted if wanted is not None else -(-found.value.size // PART // EXTENT) * EXTENT

@@ -8,7 +8,7 @@ from pathlib import Path
 from labstore.config import checks
 from labstore.config.projects import Resolver, below, find_volume, merged, policy_of
 from labstore.config.schema import AbsentBrakeFile, ClusterFile, InventoryFile, ProvenBrakeFile, ShareFile, SiteFile
-from labstore.config.sections import failover
+from labstore.config.sections import backup, failover
 from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.mounts_file import MountsFile, PublicLine
 from labstore.model.exports import ExportOptions
@@ -69,6 +69,7 @@ def resolved(findings: Findings, file: SiteFile, mounts: Sequence[MountsFile], b
         inventory=_inventory(findings, file.inventory, base),
         exports=exports,
         failover=pairs,
+        backup=backup.resolved(findings, file.backup, clusters.values()) if file.backup else None,
         metrics=MetricsSettings(file.metrics.listen.host, file.metrics.listen.port) if file.metrics.enabled else None,
         state_dir=file.state_dir,
         run_dir=file.run_dir,

@@ -13,6 +13,7 @@ from labstore.config.fields import optional as _may
 from labstore.config.fields import part as _in
 from labstore.config.fields import required as _must
 from labstore.config.fields import setting as _set
+from labstore.config.sections.backup import BackupFile
 from labstore.config.sections.failover import FailoverFile
 from labstore.config.values import (
     AddressText,
@@ -250,6 +251,7 @@ class SiteFile(Section):
     failover: dict[ClusterText, FailoverFile] = _set(
         {}, "the clusters that are pairs with replicated volumes, by name: how the service moves between their nodes"
     )
+    backup: BackupFile | None = _may("what the backup host copies, and what it keeps", "nothing is backed up from here")
     metrics: MetricsFile = _in(MetricsFile, "the daemon's metrics")
 
 

@@ -15,6 +15,7 @@ from labstore.model.exports import Access, ExportOptions, Fsid, Owner, Security,
 from labstore.model.names import ClusterName, ExportPath, HostName, Name, ProjectName, ShareName, VolumeName
 
 if TYPE_CHECKING:
+    from labstore.model.backup_settings import BackupSettings
     from labstore.model.failover import FailoverSettings
 
 PUBLIC_OWNER = "public_"
@@ -368,6 +369,7 @@ class Site:
     inventory: InventorySettings = InventorySettings(InventoryKind.OPENSTACK)
     exports: ExportsSettings = ExportsSettings()
     failover: Mapping[ClusterName, FailoverSettings] = field(default_factory=dict)
+    backup: BackupSettings | None = None
     metrics: MetricsSettings | None = MetricsSettings()
     state_dir: Path = Path("/var/lib/labstore")
     run_dir: Path = Path("/run/labstore")

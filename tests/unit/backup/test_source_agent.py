@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labstore.backup.source_agent import SourceAgent
+from labstore.backup.source_agent import SourceAgent, room_for
 from labstore.backup.source_nodes import status_of, status_text
 from labstore.model.backup import Standing
 from labstore.model.change_hints import Hints
@@ -27,7 +27,7 @@ ALPHA = HostName("alpha")
 def snapshots(tmp_path: Path) -> FakeSnapshots:
     path = tmp_path / "volume"
     path.write_bytes(b"bytes" * 1000)
-    return FakeSnapshots(path)
+    return FakeSnapshots(path, room=Room(1 << 40, 1 << 39, needs_size=True))
 
 
 @pytest.fixture
@@ -82,6 +82,7 @@ def test_snapshots_of_others_are_left_alone(agent: SourceAgent, snapshots: FakeS
 
 def test_storage_that_can_compare_keeps_the_last_one_for_the_next(agent: SourceAgent, snapshots: FakeSnapshots) -> None:
     thin = replace(agent, job=job(room=None))
+    snapshots.room = Room(1 << 40, 1 << 39, needs_size=False)
     snapshots.said = Hints("x", "y")
     with thin.provide() as first:
         assert first.hints is None
@@ -157,3 +158,10 @@ def test_an_answer_cannot_pretend_to_be_another_machine(agent: SourceAgent) -> N
     text = status_text(replace(agent, node=HostName("mallory")).status())
     assert status_of(text, ALPHA).node == ALPHA
     assert FakeClock().now() is not None
+
+
+def test_the_room_of_a_snapshot_is_a_fifth_where_nobody_says_otherwise(snapshots: FakeSnapshots) -> None:
+    assert room_for(snapshots, 77) == 77
+    assert room_for(snapshots, None) == 4 << 20
+    snapshots.room = Room(1, 1, needs_size=False)
+    assert room_for(snapshots, 77) is None
