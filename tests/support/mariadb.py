@@ -31,7 +31,7 @@ _OPTIONS = """
 [mariadbd]
 innodb_buffer_pool_size=8M
 innodb_log_file_size=8M
-innodb_flush_log_at_trx_commit=0
+innodb_flush_log_at_trx_commit=2
 innodb_doublewrite=0
 aria_pagecache_buffer_size=8M
 key_buffer_size=1M
@@ -54,10 +54,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def memory() -> str | None:
+    """Where files need no disk, if there is room: servers sync often, and what they would survive is not tested."""
+    there = Path("/dev/shm")
+    return str(there) if there.is_dir() and shutil.disk_usage(there).free > 2 << 30 else None
+
+
 @contextlib.contextmanager
-def scratch(prefix: str) -> Iterator[Path]:
+def scratch(prefix: str, where: str | None = None) -> Iterator[Path]:
     """A directory that the server's own user can reach; pytest's can only be entered by us."""
-    directory = Path(tempfile.mkdtemp(prefix=f"labstore-{prefix}-"))
+    directory = Path(tempfile.mkdtemp(prefix=f"labstore-{prefix}-", dir=where))
     directory.chmod(0o755)
     try:
         yield directory
@@ -238,10 +244,10 @@ class MariaServer:
 
 
 @contextlib.contextmanager
-def running(count: int = 1, extra: tuple[str, ...] = ()) -> Iterator[list[MariaServer]]:
-    """So many fresh servers."""
+def running(count: int = 1, extra: tuple[str, ...] = (), disk: bool = False) -> Iterator[list[MariaServer]]:
+    """So many fresh servers, on a disk if it matters."""
     need_mariadb()
-    with scratch("mariadb") as directory:
+    with scratch("mariadb", None if disk else memory()) as directory:
         _give(directory)
         servers = [MariaServer(directory, f"db{number}", extra) for number in range(1, count + 1)]
         try:

@@ -109,7 +109,7 @@ class MariaReplica:
     def carry_out(self, changes: Sequence[HostChange]) -> Mapping[DbUser, Report]:
         failed: dict[DbUser, Report] = {}
         try:
-            hands = self._ready()
+            hands = self._awake()
             for verb in _ORDER:
                 mine = [change for change in changes if change.verb is verb and change.user not in failed]
                 for part in self._lists(verb, mine):
@@ -217,6 +217,15 @@ class MariaReplica:
         if self._hands is None:
             self._hands = self._connect()
         return self._hands
+
+    def _awake(self) -> Hands:
+        """A connection that answers: an idle one may have been closed by the server. Raises Lost."""
+        if self._hands is not None:
+            try:
+                self._hands.read_only()
+            except Lost:
+                self._let_go()
+        return self._ready()
 
     def _answer(self, what: str, act: Callable[[Hands], T]) -> Answer[T]:
         """An idle connection may have been closed by the server: that is tried once more with a new one."""

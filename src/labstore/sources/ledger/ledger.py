@@ -15,7 +15,7 @@ from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import LimitRule
 from labstore.model.ledger import AccountRow, Debt, Event, Lease, LedgerView, ListingNote, Request
 from labstore.model.names import shown
-from labstore.ports.ledger import Bury, Finished, Listed, Note, NotLeader, Places, Put, Write
+from labstore.ports.ledger import Bury, Finished, LedgerFailed, Listed, Note, NotLeader, Places, Put, Write
 from labstore.sources.ledger import rows
 from labstore.sources.ledger.schema import migrate
 from labstore.sources.ledger.store import IN_LIST, Row, Store
@@ -74,7 +74,10 @@ class SqlLedger:
         return None
 
     def _version(self) -> int:
-        return int(self.store.query("SELECT version FROM leader WHERE id = 1")[0][0])
+        found = self.store.query("SELECT version FROM leader WHERE id = 1")
+        if not found:
+            raise LedgerFailed("the ledger's tables are not prepared")
+        return int(found[0][0])
 
     def _whole(self, version: int) -> LedgerView:
         foreign: list[str] = []
