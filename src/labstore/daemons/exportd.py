@@ -50,7 +50,7 @@ TURN = 10.0
 DEFECTS = 3
 """So many cycles in a row may end in a defect; then the supervisor is to start the daemon afresh."""
 PRUNE = 3600.0
-EXPORTFS = 600.0
+EXPORTFS = 1000.0
 """Seconds that telling the server may take, twice over: a cycle that takes longer hangs."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -74,6 +75,22 @@ def staged(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             new.unlink()
         raise
+
+
+def sync_files(paths: Sequence[Path]) -> None:
+    """Have the content of these files on disk when this returns; several at a time, so that a journaling file system
+    commits them together. Raises OSError."""
+
+    def sync(path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    with ThreadPoolExecutor(min(16, len(paths) or 1)) as pool:
+        for _ in pool.map(sync, paths):
+            pass
 
 
 def sync_directory(path: Path) -> None:

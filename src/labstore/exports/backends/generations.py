@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from labstore.system.files import STAGED, switch_symlink, sync_directory
+from labstore.system.files import STAGED, switch_symlink, sync_directory, sync_files
 
 CURRENT = "current"
 _PREFIX = "generation-"
@@ -51,6 +51,7 @@ class Generations:
                 os.link(self.current / name, new / name)
             else:
                 _write(new / name, content)
+        sync_files([new / name for name, content in files.items() if content is not None])
         sync_directory(new)
         return new
 
@@ -86,5 +87,3 @@ def _write(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(descriptor)
