@@ -57,10 +57,12 @@ def test_once_proves_every_scene_and_leaves_nothing(own_ground: Path) -> None:
     assert gone(own_ground), left(own_ground)
 
 
-@pytest.mark.parametrize("seconds", [0.6, 3.0, 8.0])
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 8.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_ended_in_the_middle_it_leaves_nothing(own_ground: Path, seconds: float, number: signal.Signals) -> None:
     process = subprocess.Popen(DEMO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not left(own_ground) and process.poll() is None:
+        time.sleep(0.01)  # the interpreter itself takes a while to come up
     time.sleep(seconds)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
