@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +179,9 @@ class Slapd:
         )
 
     def add(self, *ldif: str) -> None:
-        self.modify(*(entry.replace("\n", "\nchangetype: add\n", 1) for entry in ldif))
+        # the server gives running additions their identity itself
+        bare = (re.sub(r"entryUUID: .*\n", "", entry) for entry in ldif)
+        self.modify(*(entry.replace("\n", "\nchangetype: add\n", 1) for entry in bare))
 
     def remove(self, dn: str) -> None:
         self.modify(f"dn: {dn}\nchangetype: delete\n")
@@ -208,7 +212,7 @@ def tool(name: str, uid: int) -> str:
     return (
         f"dn: uid=tools.{name},{TOOLS}\nobjectClass: person\nobjectClass: posixAccount\nobjectClass: inetOrgPerson\n"
         f"cn: tools.{name}\nsn: tools.{name}\nuid: tools.{name}\nuidNumber: {uid}\ngidNumber: {uid}\n"
-        f"homeDirectory: /data/project/{name}\n"
+        f"homeDirectory: /data/project/{name}\nentryUUID: {_uuid(name, uid)}\n"
     )
 
 
@@ -216,7 +220,13 @@ def person(name: str, uid: int) -> str:
     return (
         f"dn: uid={name},{PEOPLE}\nobjectClass: person\nobjectClass: posixAccount\nobjectClass: inetOrgPerson\n"
         f"cn: {name.title()}\nsn: {name}\nuid: {name}\nuidNumber: {uid}\ngidNumber: 500\nhomeDirectory: /home/{name}\n"
+        f"entryUUID: {_uuid(name, uid)}\n"
     )
+
+
+def _uuid(name: str, uid: int) -> uuid.UUID:
+    """The same on every server, as replication has it."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}-{uid}")
 
 
 def group(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Credential files in real homes on a real file system, and owners of homes who attack the writer."""
 
-# ruff: noqa: PTH - attackers speak to the kernel, not to a library
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH211 - attackers speak to the kernel, not to a library
 
 from __future__ import annotations
 
