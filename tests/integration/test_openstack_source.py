@@ -564,7 +564,7 @@ def test_what_vanished_and_cannot_be_asked_for_is_doubt(site: Site) -> None:
     site.inventory.listing()
     site.rules(
         {"service": "nova", "path": r"servers/detail\?all_tenants=1$", "empty": True},
-        {"service": "nova", "path": "servers/", "status": 500},
+        {"service": "nova", "path": "servers/|uuid=", "status": 500},
     )
     answer = site.inventory.listing().regions[REGION].of(site.id("maps"))
     assert isinstance(answer, Missing)
@@ -883,8 +883,11 @@ def test_a_server_is_asked_for_by_its_own_project_not_by_the_logins(site: Site) 
 def test_a_filter_that_policy_drops_is_no_answer(site: Site) -> None:
     instances = site.inventory.listing().instances()
     row = next(iter(site.world.by_id.values())).json() | {"id": "some-other-server", "status": "DELETED"}
-    site.rules({"service": "nova", "path": "uuid=", "status": 200, "body": {"servers": [row]}})
-    assert set(site.inventory.confirm(instances).values()) == {Presence.PRESENT}
+    site.rules(
+        {"service": "nova", "path": "uuid=", "status": 200, "body": {"servers": [row]}},
+        {"service": "nova", "status": 500},
+    )
+    assert set(site.inventory.confirm(instances).values()) == {Presence.UNKNOWN}
 
 
 def test_a_404_that_is_not_novas_own_is_no_proof(site: Site) -> None:

@@ -24,6 +24,8 @@ class Stages:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.seconds: dict[str, float] = {}
+        """How long each stage took to build."""
+        self.restored: list[float] = []
         self._here: str | None = None
         self._make(Stage("started", lambda lab: lab.start()))
 
@@ -52,5 +54,7 @@ class Stages:
 
     def _restore(self, name: str) -> None:
         if self._here != name:
+            started = time.monotonic()
             self.lab.restore(name)
+            self.restored.append(time.monotonic() - started)
             self._here = name

@@ -20,7 +20,7 @@ from tests.openstack.cloud import REGIONS, Lab, Undo
 from tests.openstack.faults import FAULTS, NOTHING, Blind, Fault, provoked, stock_policy
 
 MANNERS = Manners(fresh_token=3.0, rest=(2.0,))
-SETTLED = 60.0
+SETTLED = 120.0
 """Seconds within which a fault is seen for what it is: caches of roles live a second, a dead cell is given up on in
 four, and the machine may be busy."""
 HEALED = 60.0

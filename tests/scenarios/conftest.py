@@ -22,6 +22,7 @@ from tests.lab.waiting import patient
 LOGS = Path("build/lab-logs")
 DEADLINE = 300.0
 NODES = ("alpha", "beta")
+STAGES = pytest.StashKey[Stages]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,10 +43,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def stages() -> Iterator[Stages]:
+def stages(request: pytest.FixtureRequest) -> Iterator[Stages]:
     suite = os.environ.get("LABSTORE_LAB_SUITE", "bookworm")
     with Lab(layout.ALL, suite, payload(suite)) as lab:
-        yield Stages(lab)
+        request.config.stash[STAGES] = stages = Stages(lab)
+        yield stages
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    stages = config.stash.get(STAGES, None)
+    if stages is not None:
+        built = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages.seconds.items())
+        restored = f"{len(stages.restored)} restores of {sum(stages.restored) / max(1, len(stages.restored)):.1f} s"
+        terminalreporter.write_line(f"lab ({stages.lab.accel}): {built}; {restored}")
 
 
 def install(lab: Lab) -> None:

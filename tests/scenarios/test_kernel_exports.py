@@ -58,11 +58,12 @@ def etab(server: Machine) -> dict[str, set[str]]:
 
 
 def kernel_table(server: Machine) -> dict[str, set[str]]:
-    """What the kernel has been told by mountd and has not forgotten: path to clients, refusals left out."""
+    """What the kernel has been told by mountd and has not forgotten: path to clients. The way down to the exports
+    (`v4root`), which every client of any export may walk, is left out; so are refusals."""
     table: dict[str, set[str]] = {}
     for line in server.out("cat /proc/net/rpc/nfsd.export/content").splitlines():
         found = re.fullmatch(r"(?P<path>/\S*)\t(?P<client>[^(]+)\((?P<options>.*)\)", line.strip())
-        if found:
+        if found and "v4root" not in found["options"]:
             table.setdefault(found["path"], set()).update(found["client"].split(","))
     return table
 

@@ -24,6 +24,8 @@ from labstore.failover.fence import fence_peer, fenced
 from labstore.failover.handover import BadHandover
 from labstore.failover.init import Setter, Task, adjust_tasks, in_service, init_tasks, unfit
 from labstore.failover.reclaim import read_certificate
+from labstore.failover.resolve import discard as give_up
+from labstore.failover.resolve import find, reconnect
 from labstore.failover.states import PairState, name_state
 from labstore.model.failover import Proof
 from labstore.model.names import HostName
@@ -209,6 +211,38 @@ def abort(yes: bool, as_json: bool, overrides: frozenset[Override], chosen: Chos
     """
     with _moving(parts(chosen), as_json) as mover:
         _run(mover, "abort", Wish(overrides), False, yes, as_json)
+
+
+@failover.command()
+@click.option("--discard", metavar="NODE", help="Give up what NODE wrote since the sides parted.")
+@yes
+@json_option
+@site_options
+def resolve(discard: str | None, yes: bool, as_json: bool, chosen: Chosen) -> None:
+    """Find out why the sides of a resource do not connect, show what each choice loses, and connect them again.
+
+    Sides of which only one was written are connected without loss. After a split brain nothing is done without
+    --discard, and then a snapshot of the side that is given up is kept where that can be.
+
+    \b
+    Example:
+      labstore failover resolve
+    """
+    with _moving(parts(chosen), as_json) as mover:
+        found = find(mover)
+        emit(screens.finding_words(found)) if as_json else screens.findings(found)
+        if not found.partings:
+            sys.exit(Exit.DONE)
+        if found.split and discard is None:
+            sys.exit(Exit.REFUSED)
+        if discard is not None and discard not in [str(node.name) for node in mover.pair.cluster.nodes]:
+            raise Stop(Exit.USAGE, f"error: {discard} is no node of {mover.pair.cluster.name}")
+        _agreed(yes)
+        with mover.own.hold("labstore failover resolve"), mover.partner.hold("labstore failover resolve"):
+            said = give_up(mover, found, HostName(discard)) if found.split and discard else reconnect(mover, found)
+        if not as_json:
+            reports(said)
+            line("connected; next: labstore failover status", fg="green")
 
 
 @contextlib.contextmanager

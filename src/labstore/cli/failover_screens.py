@@ -13,6 +13,7 @@ from labstore.failover.cluster import PairMover, Proposal, Run
 from labstore.failover.init import Task
 from labstore.failover.mover import Moment, Progress
 from labstore.failover.plan import MovePlan
+from labstore.failover.resolve import Findings
 from labstore.failover.states import Named, NodeState, PairState, PairView, node_state, progress_words
 from labstore.failover.steps import KINDS, value
 from labstore.model.drbd import ResourceStatus
@@ -254,6 +255,44 @@ def last_step(mover: PairMover) -> str:
         return ""
     found = value(facts.runs, RunsFound())
     return f"{found.running}" if found.running else ""
+
+
+# --- split brain -----------------------------------------------------------------------------------------------------
+
+
+def findings(found: Findings) -> None:
+    """Both sides of what is parted, and what each choice would lose."""
+    if not found.partings:
+        line("both sides of every resource see each other: nothing to resolve")
+        return
+    for parting in found.partings:
+        heading(f"{parting.resource}: " + ("SPLIT BRAIN" if parting.split else "parted") + f"; {parting.words}")
+        first, second = parting.sides
+        rows = [
+            ("role", first.role, second.role),
+            ("disk", first.disk, second.disk),
+            ("serves", "yes" if first.serves else "no", "yes" if second.serves else "no"),
+            ("last began to serve", first.last_served or "never", second.last_served or "never"),
+            ("written since they parted", _kib(first.written), _kib(second.written)),
+        ]
+        if parting.split:
+            rows.append(("newest files", first.newest or "?", second.newest or "?"))
+        table([Column(""), Column(first.node, loose=True), Column(second.node, loose=True)], rows)
+        if parting.split:
+            for loser in parting.sides:
+                line(f"  --discard {loser.node}: loses {_kib(loser.written)} that {loser.node} wrote")
+        else:
+            line("  nothing is lost by connecting them again")
+
+
+def _kib(number: int | None) -> str:
+    return "unknown" if number is None else f"{number / 1024:.1f} MiB"
+
+
+def finding_words(found: Findings) -> dict[str, Any]:
+    words = converter().unstructure(found)
+    assert isinstance(words, dict)
+    return {**words, "split": [str(parting.resource) for parting in found.split]}
 
 
 # --- certificate -----------------------------------------------------------------------------------------------------

@@ -89,6 +89,11 @@ class Hands:
             Do.VERIFY: self._verify,
             Do.CERTIFY: self.reclaim.certify,
             Do.OUTDATE: self.storage.outdate,
+            Do.EXAMINE: self.storage.examine,
+            Do.KEEP_SNAPSHOT: self.storage.keep_snapshot,
+            Do.DISCONNECT: self.storage.disconnect,
+            Do.CONNECT: self.storage.connect,
+            Do.DISCARD: self.storage.discard,
         }
 
     # --- units ------------------------------------------------------------------------------------------------------

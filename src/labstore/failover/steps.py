@@ -69,6 +69,11 @@ KINDS: Mapping[Do, Kind] = {
         _kind(Do.START_UNITS, "start what runs on the active node only", (Aspect.UNITS,), 3.0, "units"),
         _kind(Do.VERIFY, "mount, write and lock through the service address", (Aspect.VERIFIED,), 3.0, "verify"),
         _kind(Do.OUTDATE, "mark as outdated", (Aspect.REPLICATION,), 0.3, "demote"),
+        _kind(Do.EXAMINE, "look for the newest files of", (), 10.0, "verify"),
+        _kind(Do.KEEP_SNAPSHOT, "keep a snapshot of", (), 1.0, "mount"),
+        _kind(Do.DISCONNECT, "disconnect", (Aspect.REPLICATION,), 0.3, "promote"),
+        _kind(Do.CONNECT, "connect", (Aspect.REPLICATION,), 0.3, "promote"),
+        _kind(Do.DISCARD, "connect, giving up this side of", (Aspect.REPLICATION,), 0.3, "promote"),
         _kind(Do.CERTIFY, "compare what clients hold with what they held", (Aspect.HANDOVER,), 10.0, "verify"),
     )
 }

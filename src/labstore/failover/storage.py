@@ -13,12 +13,13 @@ from pathlib import Path
 from labstore.failover.observe import TROUBLE, Observer, Tools
 from labstore.failover.places import Places
 from labstore.failover.steps import title
+from labstore.formats.lvm_report import LogicalVolume
 from labstore.formats.mountinfo import on_top
 from labstore.model.drbd import ConnectionState, DiskState, ResourceName, ResourceStatus
-from labstore.model.failover import Pair
+from labstore.model.failover import Pair, Resource
 from labstore.model.names import VolumeName
 from labstore.model.site import Volume
-from labstore.ports.host import CommandFailed
+from labstore.ports.host import Command, CommandFailed
 from labstore.ports.storage_node import Order, Said
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.failover import Evicted, MountBusy, NotJournaled, SnapshotHere, StepNotDone
@@ -32,6 +33,20 @@ from labstore.system.mounts import Device, MountFailed, below, of_device
 RETRY = 0.5
 KEPT_BY_US = ("nfsdcld.service", "nfs-mountd.service", "nfs-server.service", "nfs-idmapd.service")
 """Whose files on a volume are not in the way: they are stopped before it is unmounted."""
+EXAMINE = 120.0
+"""Seconds for which the newest files are looked for."""
+_NEWEST = """
+where="$1"
+if [ -b "$1" ]; then
+    mount --make-rprivate /
+    mount -t tmpfs none /mnt
+    mkdir /mnt/side
+    mount -t "$2" -o rw "$1" /mnt/side
+    where=/mnt/side
+fi
+find "$where" -xdev -type f -printf '%TY-%Tm-%Td %TH:%TM:%.2TS %P\\n' | sort -r | head -n 3
+[ "$where" = "$1" ] || umount /mnt/side
+"""
 SNAPSHOT_PART = 0.2
 """How much room, as a part of the origin, a snapshot gets that is taken before data is given up."""
 
@@ -121,22 +136,20 @@ class Storage:
 
     def _keep_snapshot(self, name: ResourceName) -> tuple[Report, ...]:
         """Of the backing volume, where it is LVM's and there is room; where not, it is said."""
-        resource = next(each for each in self.pair.settings.replication.resources if each.name == name)
-        disk = str(resource.disks[self.pair.node])
+        disk = str(self._resource(name).disks[self.pair.node])
         try:
-            found = next((lv for lv in self.tools.lvm.logical_volumes() if disk in _names(lv.path)), None)
+            found = self._backing(name)
             if found is None:
                 return (SnapshotHere(str(self.pair.node), "(none)", disk, "it is not on LVM"),)
             label = LvmName(f"{found.name}-before-{self.tools.clock.now():%Y%m%dT%H%M%S}")
-            room = int(found.size * SNAPSHOT_PART) // (4 << 20) * (4 << 20) + (4 << 20)
-            self.tools.lvm.snapshot(LvmName(found.group), LvmName(found.name), label, room, ("labstore",))
+            self.tools.lvm.snapshot(LvmName(found.group), LvmName(found.name), label, _room(found.size), ("labstore",))
             return (SnapshotHere(str(self.pair.node), f"{found.group}/{label}", disk, "0 %"),)
         except LvmFailed as error:
             return (SnapshotHere(str(self.pair.node), "(none)", disk, f"it could not be taken: {error}"),)
 
     def demote(self, order: Order) -> Said:
         name = ResourceName(order.subject)
-        resource = next(each for each in self.pair.settings.replication.resources if each.name == name)
+        resource = self._resource(name)
         clock = self.tools.clock
         ends = clock.monotonic() + self.pair.settings.deadlines.demote
         with contextlib.suppress(MountFailed):
@@ -155,6 +168,76 @@ class Storage:
         device = self.observer.device(volume)
         held = self._holders(volume, device) if device is not None else ()
         return f"{error}" + "".join(f"; {holder.text()}" for holder in held)
+
+    # --- a split brain ----------------------------------------------------------------------------------------------
+
+    def examine(self, order: Order) -> Said:
+        """The newest files of this side: on the mounted volume, else on a snapshot of what lies below DRBD, which is
+        mounted for a moment where nobody else sees it and then removed."""
+        name = ResourceName(order.subject)
+        resource = self._resource(name)
+        volume = self.pair.cluster.volume(resource.volume)
+        if on_top(self.tools.mounts.here(), volume.mount) is not None:
+            return Said(data={"newest": self._newest(volume.mount, "")})
+        found = self._backing(name)
+        if found is None:
+            return Said(data={"newest": "not to be had: the volume is not mounted, and its disk is not on LVM"})
+        label = LvmName(f"{found.name}-look")
+        group = LvmName(found.group)
+        try:
+            self.tools.lvm.snapshot(group, LvmName(found.name), label, _room(found.size), ("labstore",))
+            try:
+                return Said(data={"newest": self._newest(f"/dev/{group}/{label}", volume.filesystem or "ext4")})
+            finally:
+                self.tools.lvm.remove_snapshot(group, label)
+        except LvmFailed as error:
+            return Said(data={"newest": f"not to be had: {error}"})
+
+    def _newest(self, what: str, filesystem: str) -> str:
+        """Time and name of the newest files; `what` is a directory, or a device with a file system of this type."""
+        command = Command(("unshare", "--mount", "/bin/sh", "-ec", _NEWEST, "sh", what, filesystem), EXAMINE)
+        try:
+            said = self.tools.host.run(command).stdout.splitlines()
+        except CommandFailed as error:
+            return f"not to be had: {error}"
+        return "; ".join(line.strip() for line in said[:3]) or "there is no file"
+
+    def keep_snapshot(self, order: Order) -> Said:
+        """What is given up stays to be read, where it is on LVM and there is room."""
+        return Said(self._keep_snapshot(ResourceName(order.subject)))
+
+    def disconnect(self, order: Order) -> Said:
+        name = ResourceName(order.subject)
+        status = self._status(name)
+        if status is not None and status.connection is not ConnectionState.STAND_ALONE:
+            self.tools.drbd.disconnect(name)
+        return Said()
+
+    def connect(self, order: Order) -> Said:
+        """Try to connect again; one that does so already is left."""
+        name = ResourceName(order.subject)
+        status = self._status(name)
+        if status is not None and status.connection is ConnectionState.STAND_ALONE:
+            self.tools.drbd.connect(name)
+        return Said()
+
+    def discard(self, order: Order) -> Said:
+        """Connect and take over the partner's data. Never on a side that is Primary or mounted."""
+        name = ResourceName(order.subject)
+        status = self._status(name)
+        if status is None or status.primary:
+            raise self._failed(order, "this side is in use (Primary): `labstore failover down --allow-outage` first")
+        if status.connection is not ConnectionState.STAND_ALONE:
+            self.tools.drbd.disconnect(name)
+        self.tools.drbd.connect(name, discard_my_data=True)
+        return Said()
+
+    def _resource(self, name: ResourceName) -> Resource:
+        return next(each for each in self.pair.settings.replication.resources if each.name == name)
+
+    def _backing(self, name: ResourceName) -> LogicalVolume | None:
+        disk = str(self._resource(name).disks[self.pair.node])
+        return next((lv for lv in self.tools.lvm.logical_volumes() if disk in _names(lv.path)), None)
 
     # --- mounting ---------------------------------------------------------------------------------------------------
 
@@ -287,6 +370,11 @@ class Storage:
                         os.kill(holder.pid, signal.SIGTERM if gently else signal.SIGKILL)
                         said.append(Evicted(str(self.pair.node), holder.text()))
         return said
+
+
+def _room(size: int) -> int:
+    """For a snapshot of so many bytes, in whole extents of 4 MiB."""
+    return int(size * SNAPSHOT_PART) // (4 << 20) * (4 << 20) + (4 << 20)
 
 
 def _ours(holder: Holder) -> bool:

@@ -91,13 +91,13 @@ def _of(row: Mapping[str, str], *names: str) -> list[Any]:
 
 
 def _logical(row: Mapping[str, str]) -> LogicalVolume:
-    group, name, path, size, attributes = _of(row, "vg_name", "lv_name", "lv_path", "lv_size:int", "lv_attr")
+    group, name, size, attributes = _of(row, "vg_name", "lv_name", "lv_size:int", "lv_attr")
     full, major, minor = (row.get(key, "") for key in ("data_percent", "lv_kernel_major", "lv_kernel_minor"))
     try:
         return LogicalVolume(
             group=group,
             name=name.strip("[]"),
-            path=path,
+            path=row.get("lv_path") or f"/dev/{group}/{name.strip('[]')}",
             size=size,
             attributes=attributes,
             origin=row.get("origin", "").strip("[]"),

@@ -234,6 +234,12 @@ class Do(StrEnum):
     START_UNITS = "start-units"
     OUTDATE = "outdate"
     """Not a step of a move: the partner serves alone, and this node's data is not to be taken for the newest."""
+    EXAMINE = "examine"
+    """Nor are this and what follows: a split brain is looked at, and ended as a person decides."""
+    KEEP_SNAPSHOT = "keep-snapshot"
+    DISCONNECT = "disconnect"
+    CONNECT = "connect"
+    DISCARD = "discard"
 
 
 @dataclass(frozen=True)

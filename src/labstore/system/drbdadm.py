@@ -86,20 +86,18 @@ class Drbd:
             if version >= (9,):
                 return drbd_status.parse_json(self._ask("drbdsetup", "status", "--json"))
             found = drbd_events.present(drbd_events.events(self._ask("drbdsetup", "events2", "--now", "--statistics")))
-            return self._with_progress(found)
+            return self._with_counts(found)
         except (CommandFailed, BadEvents, BadStatus, BadProcDrbd, OSError) as error:
             raise StatusUnreadable(str(error)) from error
 
     def _ask(self, *argv: str) -> str:
         return self.host.run(Command.of(*argv, deadline=DEADLINE)).stdout
 
-    def _with_progress(self, found: Mapping[ResourceName, ResourceStatus]) -> Mapping[ResourceName, ResourceStatus]:
-        """8.4 says only in /proc/drbd how fast a resync is."""
-        if not any(status.receiving or status.sending or status.verifying for status in found.values()):
-            return found
+    def _with_counts(self, found: Mapping[ResourceName, ResourceStatus]) -> Mapping[ResourceName, ResourceStatus]:
+        """8.4 says only in /proc/drbd how fast a resync is, and what differs where nothing is connected."""
         by_minor = {device.minor: device for device in proc_drbd.parse(self.proc.read_text()).devices}
         return {
-            name: replace(status, devices=tuple(_progressing(device, by_minor) for device in status.devices))
+            name: replace(status, devices=tuple(_counted(device, by_minor) for device in status.devices))
             for name, status in found.items()
         }
 
@@ -200,6 +198,9 @@ def _last_line(text: str) -> str:
     return lines[-1][:300] if lines else ""
 
 
-def _progressing(device: DeviceStatus, by_minor: Mapping[int, ProcDevice]) -> DeviceStatus:
+def _counted(device: DeviceStatus, by_minor: Mapping[int, ProcDevice]) -> DeviceStatus:
     found = by_minor.get(device.minor) if device.minor is not None else None
-    return replace(device, progress=found.progress) if found is not None and found.progress is not None else device
+    if found is None:
+        return device
+    known = device.out_of_sync if device.out_of_sync is not None else found.out_of_sync
+    return replace(device, out_of_sync=known, progress=found.progress or device.progress)

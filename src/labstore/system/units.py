@@ -46,4 +46,3 @@ class Units:
 
     def disable(self, units: Iterable[str]) -> None:
         self.host.run(Command.of("systemctl", "disable", "--", *units, deadline=60.0))
-

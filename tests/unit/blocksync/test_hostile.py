@@ -87,11 +87,11 @@ def test_a_connection_cut_at_a_hundred_random_places(disk: Disk, push: bool) -> 
 @pytest.mark.parametrize("harm", [flip, twice, without, stall])
 def test_a_stream_that_is_harmed_on_its_way(disk: Disk, harm: Callable[[int], Meddle]) -> None:
     places = random.Random(3)
-    for attempt in range(16):
+    for attempt in range(10):
         disk.change()
         at = places.randrange(100, 150_000) if attempt % 2 else places.randrange(100, 6_000)
         ways = {"to_caller" if attempt % 2 else "to_called": harm(at)}
-        done = run(disk.source, disk.target, disk.state, OPTIONS, patience=0.5, **ways)  # type: ignore[arg-type]
+        done = run(disk.source, disk.target, disk.state, OPTIONS, patience=0.3, **ways)  # type: ignore[arg-type]
         if done.good:
             assert disk.target.read_bytes() == disk.source.read_bytes()
         else:

@@ -106,7 +106,9 @@ OFFER = {
     "path": "/etc/shadow", "size": 40 * BLOCK, "head": blake3(b"").hexdigest(), "content": None, "token": "t",
     "hints_from": None,
 }  # fmt: skip
-COMPLETE = {"root": "00" * 32, "token": None, "torn": False, "read": 0, "changed": 0, "zeroed": 0, "samples": [], "notes": []}
+COMPLETE = {
+    "root": "00" * 32, "token": None, "torn": False, "read": 0, "changed": 0, "zeroed": 0, "samples": [], "notes": [],
+}  # fmt: skip
 ODD: tuple[Any, ...] = (
     None, -1, 0, 1, 2**63, 2**64, 2**400, 1e308, True, "", "x" * 5000, "../../../etc/passwd", "/etc/shadow", [], {},
     "00" * 32, "ff" * 16, "\x1b[2J", [[]], "blake3",

@@ -35,7 +35,7 @@ NOT_TOLD = Whereabouts(Presence.UNKNOWN)
 def whereabouts(
     servers: Servers, instances: Collection[Instance], threads: int, until: float, records: bool
 ) -> dict[str, Whereabouts]:
-    """By id. `records`: whether the region's records of all projects may be looked into first, which saves a login."""
+    """By id. `records`: whether policy lets us look into the region's records of all projects, too."""
     found: dict[str, Whereabouts] = {}
 
     def ask(instance: Instance) -> None:
@@ -46,22 +46,20 @@ def whereabouts(
 
 
 def _where_is(servers: Servers, instance: Instance, until: float, records: bool) -> Whereabouts:
-    listed: Listed | None = None
+    """Asked as its own project, whose 404 is an answer; where that is closed to us, from the records."""
     try:
-        if records:
-            listed = servers.record(instance.id, until)
-    except Refused:
-        pass  # its own project may say more
-    try:
-        if listed is None and instance.project_id:
+        if instance.project_id:
             listed = servers.one(instance.id, instance.project_id, until)
-            if listed is None:
-                return Whereabouts(Presence.GONE)
+            return Whereabouts(Presence.PRESENT, listed) if listed else Whereabouts(Presence.GONE)
+    except Refused:
+        pass
+    try:
+        record = servers.record(instance.id, until) if records else None
     except Refused:
         return NOT_TOLD
-    if listed is None:
+    if record is None:
         return NOT_TOLD
-    return Whereabouts(Presence.GONE if listed.deleted else Presence.PRESENT, listed)
+    return Whereabouts(Presence.GONE if record.deleted else Presence.PRESENT, record)
 
 
 @dataclass

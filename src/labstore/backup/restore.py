@@ -1,0 +1,103 @@
+"""Bringing back what was backed up: files and directories out of a generation, or a whole volume onto a free device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from labstore.backup.apply import snapshot_name
+from labstore.backup.mounting import RestoreMounts
+from labstore.model.backup import GenerationName
+from labstore.model.backup_settings import Job
+from labstore.model.block_sync import DevicePath, Permit, Place, SyncResult
+from labstore.ports.block_engine import BlockEngine, Order
+from labstore.ports.clock import Clock
+from labstore.ports.host import Command, CommandFailed, Host
+from labstore.ports.snapshots import Snapshots
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import RestoreRefused, RunFailed, StorageFailed
+from labstore.reports.blocksync import SyncFailed
+from labstore.system.beneath import open_beneath
+from labstore.system.block_use import in_use
+
+PURPOSE = "restore"
+_DEADLINE = 7 * 86400.0
+_MOUNTED = timedelta(hours=6)
+"""How long a generation that was only mounted for a restore stays mounted if we are killed."""
+
+
+@dataclass(frozen=True)
+class Restorer:
+    host: Host
+    mounts: RestoreMounts
+    engine: BlockEngine
+    clock: Clock
+
+    def files(self, job: Job, generation: GenerationName, paths: Sequence[str], into: Path) -> None:
+        """Copy paths of a generation, with owners, times, links and attributes, into a directory that is there.
+        Nothing in `into` is removed. Raises StepFailed."""
+        if not into.is_dir():
+            raise StepFailed(RestoreRefused(str(into), "it is no directory"))
+        point = Path(self.mounts.root / job.name / generation)
+        standing = any(mount.point == str(point) for mount in self.mounts.all())
+        mount = self.mounts.mount(job.name, generation, self.clock.now() + _MOUNTED) if not standing else None
+        try:
+            for path in paths:
+                self._copy(point, within(point, path), into)
+        finally:
+            if mount is not None:
+                self.mounts.unmount(mount.point)
+
+    def _copy(self, point: Path, path: str, into: Path) -> None:
+        argv = ("rsync", "-aHAX", "--numeric-ids", "--", f"{point}/{path}", f"{into}/")
+        try:
+            self.host.run(Command(argv, _DEADLINE))
+        except CommandFailed as error:
+            raise StepFailed(StorageFailed("rsync", str(error))) from error
+
+    def volume(self, job: Job, generation: GenerationName, device: DevicePath, snapshots: Snapshots) -> SyncResult:
+        """Make a whole device what a generation is, and prove it. The device is one that nobody uses. Raises
+        StepFailed."""
+        self._free(device)
+        name = snapshot_name(job.name, generation)
+        copy = snapshots.open_copy(name, PURPOSE)
+        try:
+            permits = frozenset({Permit.ADOPT_TARGET, Permit.NEW_SOURCE, Permit.NEW_TARGET, Permit.SHRINK})
+            options = replace(job.options, permits=permits, full=True, hints=None, max_change=1.0)
+            order = Order(Place(DevicePath(copy)), Place(device), f"{job.name} {generation}", options, job.limits)
+            return self.engine.sync(order)
+        except SyncFailed as failure:
+            raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
+        finally:
+            snapshots.close_copy(name, PURPOSE)
+
+    def _free(self, device: DevicePath) -> None:
+        try:
+            holder = in_use(device)
+        except OSError as error:
+            raise StepFailed(RestoreRefused(device, error.strerror or str(error))) from error
+        if holder is not None:
+            raise StepFailed(RestoreRefused(device, holder))
+
+
+def within(point: Path, path: str) -> str:
+    """A path within a mounted generation, checked component by component: no link in it is followed, because whoever
+    made the tree chose where links lead. Raises StepFailed."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        raise StepFailed(RestoreRefused(path, "it is not a path within the volume"))
+    folder = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            inner = open_beneath(folder, part, os.O_RDONLY | os.O_DIRECTORY)
+            os.close(folder)
+            folder = inner
+        os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        raise StepFailed(RestoreRefused(path, error.strerror or str(error))) from error
+    finally:
+        os.close(folder)
+    return "/".join(parts)

@@ -1,0 +1,202 @@
+"""Backups as they are used: a real ext4 on an image, generations, a proof by e2fsck and mount, restoring."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from labstore.cli.backup import backup
+from tests.support.sshd import private_sshd
+
+COMMAND = (sys.executable, "-m", "labstore.cli.backup")
+SIZE = 32 << 20
+
+
+class Site:
+    """A backup host with one job, and the file system that it copies."""
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        self.folder, self.file = folder, folder / "site.yaml"
+        self.source, self.target = folder / "source.img", folder / "backup" / "target.img"
+        self.target.parent.mkdir()
+        self.mounts, self.work = folder / "mounts", folder / "work"
+        self.work.mkdir()
+        self.source.touch()
+        os.truncate(self.source, SIZE)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self.source], check=True)
+        self.write("first")
+        (folder / "instances.yaml").write_text("projects: {}\n")
+        self.file.write_text(
+            f"""
+site: wikicloud
+state_dir: {folder}/state
+run_dir: {folder}/run
+clusters: {{primary: {{volumes: {{misc: {{mount: /srv/misc}}}}}}}}
+inventory: {{source: file, file: instances.yaml}}
+backup:
+  mounts: {self.mounts}
+  jobs:
+    tools:
+      source: {self.source}
+      target: {self.target}
+      keep: {{hourly: 3, least: 3}}
+      proof: {{canary: canary}}
+{more}
+"""
+        )
+
+    def write(self, text: str) -> None:
+        """Change the file system, as its users would."""
+        subprocess.run(["mount", "-o", "loop", self.source, self.work], check=True)
+        try:
+            (self.work / "home").mkdir(exist_ok=True)
+            (self.work / "home" / text).write_text(text * 1000)
+            (self.work / "canary").write_text(datetime.now(UTC).isoformat())
+        finally:
+            subprocess.run(["umount", self.work], check=True)
+
+    def do(self, verb: str, *words: object, expect: int = 0) -> str:
+        done = CliRunner().invoke(backup, [verb, "--site", str(self.file), *map(str, words)])
+        assert done.exit_code == expect, done.output
+        return done.output
+
+    def generations(self) -> list[dict[str, object]]:
+        return list(json.loads(self.do("show", "tools", "--json")))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting wants root")
+    made = Site(tmp_path)
+    yield made
+    made.do("unmount", "tools")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+RUNS = int(os.environ.get("LABSTORE_BACKUP_RUNS", "4"))
+
+
+def test_runs_in_a_row_each_equal_proven_and_kept_by_policy(site: Site) -> None:
+    for number in range(RUNS):
+        site.write(f"run {number}")
+        site.do("run", "tools")
+        assert digest(site.target) == digest(site.source)
+    there = site.generations()
+    assert {each["verdict"] for each in there} == {"proven"}
+    assert len(there) == 3
+    made = there[-1]["made"]
+    assert isinstance(made, dict)
+    assert made["proof"]["held"].keys() == {"sampled checksums", "file system check", "mount", "canary"}
+    assert "nothing is to be done" in site.do("plan")
+
+
+def test_a_damaged_file_system_is_copied_and_not_called_proven(site: Site) -> None:
+    site.do("run", "tools")
+    with site.source.open("r+b") as file:
+        file.seek(1024 + 4096 * 10)
+        file.write(b"\xff" * 400_000)
+    said = site.do("run", "tools", expect=1)
+    assert "does not restore" in said
+    assert [each["verdict"] for each in site.generations()] == ["proven", "failed"]
+
+
+def test_a_stale_canary_is_no_proof(site: Site) -> None:
+    subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
+    (site.work / "canary").write_text("2020-01-01T00:00:00+00:00")
+    subprocess.run(["umount", site.work], check=True)
+    assert "canary" in site.do("run", "tools", expect=1)
+
+
+def test_a_canary_that_is_a_link_is_not_followed(site: Site) -> None:
+    subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
+    (site.work / "canary").unlink()
+    outside = site.folder / "outside"
+    outside.write_text(datetime.now(UTC).isoformat())
+    (site.work / "canary").symlink_to(outside)
+    subprocess.run(["umount", site.work], check=True)
+    assert "does not restore" in site.do("run", "tools", expect=1)
+
+
+def test_yesterdays_backup_is_mounted_and_todays_job_runs(site: Site) -> None:
+    """upstream #39."""
+    site.do("run", "tools")
+    point = Path(site.do("mount", "tools").split(" until ")[0])
+    assert (point / "home" / "first").read_text() == "first" * 1000
+    with pytest.raises(OSError, match="Read-only"):
+        (point / "x").write_text("x")
+    site.write("second")
+    site.do("run", "tools")
+    assert not (point / "home" / "second").exists()
+    assert digest(site.target) == digest(site.source)
+    site.do("unmount", "tools")
+    assert not point.is_mount()
+
+
+def test_a_target_in_use_is_refused_before_anything_is_snapshotted(site: Site) -> None:
+    """upstream #39."""
+    site.do("run", "tools")
+    loop = subprocess.run(["losetup", "-f", "--show", site.target], capture_output=True, text=True, check=True)
+    try:
+        said = site.do("run", "tools", expect=3)
+        assert loop.stdout.strip() in said
+        assert not list(site.source.parent.glob("source.img.generations/*.img"))
+    finally:
+        subprocess.run(["losetup", "-d", loop.stdout.strip()], check=True)
+
+
+def test_restoring_a_file_a_directory_and_the_whole_volume(site: Site) -> None:
+    site.do("run", "tools")
+    before = digest(site.source)
+    into = site.folder / "restored"
+    into.mkdir()
+    site.do("restore", "tools", "home/first", "home", "--to", into)
+    assert (into / "first").read_text() == "first" * 1000
+    assert (into / "home" / "first").read_text() == "first" * 1000
+    for path in ("../etc/passwd", "/", ""):
+        assert site.do("restore", "tools", path, "--to", into, expect=1)
+    fresh = site.folder / "fresh.img"
+    site.do("restore", "tools", "--onto", fresh, expect=1)
+    fresh.touch()
+    site.write("later")
+    assert "all read back" in site.do("restore", "tools", "--onto", fresh)
+    assert digest(fresh) == before
+    subprocess.run(["e2fsck", "-fn", fresh], check=True, capture_output=True)
+
+
+def test_a_whole_volume_is_never_restored_onto_a_device_in_use(site: Site) -> None:
+    site.do("run", "tools")
+    subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
+    try:
+        assert "loop device" in site.do("restore", "tools", "--onto", site.source, expect=1)
+    finally:
+        subprocess.run(["umount", site.work], check=True)
+
+
+def test_over_ssh_by_a_key_that_opens_nothing_else(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting wants root")
+    with private_sshd(tmp_path / "ssh") as sshd:
+        reach = f"      nodes: [elsewhere]\n      reach: {{ssh_config: {sshd.config}}}"
+        site = Site(tmp_path, reach)
+        sshd.allow(f"{' '.join(COMMAND)} serve --site {site.file} --job tools")
+        for number in range(2):
+            site.write(f"run {number}")
+            site.do("run", "tools")
+            assert digest(site.target) == digest(site.source)
+        said = subprocess.run(["ssh", "-F", sshd.config, "root@elsewhere", "cat /etc/shadow status"],
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert json.loads(said.stdout)["size"] == SIZE
+        assert site.generations()[-1]["node"] == "elsewhere"
