@@ -2,6 +2,7 @@
 #
 #   make demo        the whole of it on this machine, live, until Ctrl-C   (ONCE=1: end with the summary)
 #   make test        install what is needed, run every tier
+#   make coverage    unit tests and contracts, with what they do not reach
 #   make check       lint, types and unit tests: under a minute
 #   make scenarios   the virtual machines alone;  make scenario NAME=switchover  one of them
 #   make openstack   the acceptance run against a real OpenStack control plane on loopback (about 10 minutes)
@@ -13,7 +14,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 WORKERS ?= 2
 
-.PHONY: demo test check lint unit scenarios scenario openstack bench lock clean setup coverage
+.PHONY: demo test all check lint unit scenarios scenario openstack bench lock clean setup coverage
 
 demo:
 	@scripts/setup demo
@@ -22,7 +23,10 @@ demo:
 setup:
 	@scripts/setup test
 
-test: setup lint coverage
+test: setup lint all
+
+all:
+	$(PYTEST) -n $(WORKERS)
 
 check: setup lint unit
 
@@ -34,9 +38,9 @@ lint:
 unit:
 	$(PYTEST) -n $(WORKERS) tests/unit tests/test_architecture.py tests/test_laws.py
 
-coverage:
+coverage: setup
 	@rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=pyproject.toml $(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m coverage run -m pytest tests/unit tests/contracts tests/test_laws.py
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report --skip-covered | tail -n 40
 

@@ -34,8 +34,9 @@ class Lab:
         sweep()
         self.image: Image = image(suite)
         self.cold, self.accel = cold, accelerator(self.image)
-        self.directory, self._lock = _run_directory()
         self.sockets = Path(tempfile.mkdtemp(prefix="labstore-lab-"))
+        """A short path: names of sockets have a hundred characters at most."""
+        self.directory, self._lock = _run_directory(self.sockets)
         self.net = Net(self.sockets)
         self.payload = self.directory / "payload.img"
         if payload is None:
@@ -192,24 +193,27 @@ def _together(machines: Sequence[Machine], action: Callable[[Machine], None]) ->
         future.result()
 
 
-def _run_directory() -> tuple[Path, _Lock]:
+def _run_directory(sockets: Path) -> tuple[Path, _Lock]:
     """A directory for this lab's files. Those of runs that were killed are removed: their lock is free."""
     cache().mkdir(parents=True, exist_ok=True)
     for old in cache().glob("run-*.lock"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), old.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+            for left in (old.with_suffix(""), Path(file.read().strip() or "/nonexistent")):
+                shutil.rmtree(left, ignore_errors=True)
             old.unlink(missing_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=cache()))
-    return directory, _Lock(directory.with_name(directory.name + ".lock"))
+    return directory, _Lock(directory.with_name(directory.name + ".lock"), sockets)
 
 
 class _Lock:
-    """Says that a run is alive."""
+    """Says that a run is alive, and where its sockets are."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._file = path, path.open("w")
+    def __init__(self, path: Path, sockets: Path) -> None:
+        self._path, self._file = path, path.open("a")
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.write(f"{sockets}\n")
+        self._file.flush()
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

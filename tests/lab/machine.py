@@ -24,7 +24,8 @@ from tests.lab.waiting import patient, wait_until
 CPU = "Nehalem"
 """Without AVX, which emulation is slow at and every string function would use."""
 KERNEL_LINE = (
-    "root=/dev/vda rw console=ttyS0 loglevel=7 mitigations=off random.trust_cpu=on net.ifnames=0 panic=0 ipv6.disable=0"
+    "root=/dev/vda rw console=ttyS0 loglevel=7 mitigations=off random.trust_cpu=on net.ifnames=0 panic=0 "
+    "systemd.service_watchdogs=no"
 )
 PAYLOAD_SIZE = 256 << 20
 BOOT_DEADLINE = 180.0

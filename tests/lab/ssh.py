@@ -69,7 +69,7 @@ class Shell:
     def connect(self, deadline: float) -> None:
         """Wait for the machine's sshd and connect to it. Raises TooLate."""
         self.disconnect()
-        wait_until(self._banner, deadline, f"{self._machine} answers on ssh", every=0.1)
+        wait_until(self._banner, deadline, f"{self._machine} answers on ssh", every=0.3)
         self._control.unlink(missing_ok=True)
         argv = ["ssh", *self._options, "-M", "-N", "root@127.0.0.1"]
         self._master = leash.start(
@@ -114,7 +114,8 @@ class Shell:
         return self._control.exists()
 
     def _banner(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1) as connection:
-            connection.settimeout(2)
+        """Whether sshd speaks. It is waited for on one connection: each new one costs a slow machine a process."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 5) as connection:
+            connection.settimeout(patient(60))
             return connection.recv(4) == b"SSH-"
         return False
