@@ -3,7 +3,8 @@
 CPU seconds of both sides are the primary figure, wall beside it. Everything of ours includes fsync and reading every
 written block back from the device; none of the others does that.
 
-    BDSYNC_SRC        a directory with bdsync's source; it is built in a temporary folder. Without it bdsync is left out.
+    BDSYNC_SRC        a directory with bdsync's source; it is built in a temporary folder. Without it bdsync is left
+out.
     BLOCKSYNC_SIZES   sizes in GiB, 2 unless said otherwise (the full table: 2,8,32)
     BLOCKSYNC_WHERE   where the images are made: a folder with three times the largest size free
     BLOCKSYNC_ROUNDS  repetitions, of which the median counts: 3
@@ -212,7 +213,7 @@ class Images:
     def bdsync(self, program: Path) -> Cost:
         self._reset()
         remote = f"nice -n 10 {program} --server"
-        line = f'{program} --blocksize=16384 --remdata "{remote}" {self.target} {self.source} | cat | {program} --patch={self.target}'
+        line = f'{program} --blocksize=16384 --remdata "{remote}" {self.target} {self.source} | cat | {program} --patch={self.target}'  # noqa: E501
         cost, _ = _measured(["bash", "-o", "pipefail", "-c", line])
         assert _same(self.source, self.target), "bdsync's target is not the source"
         return cost

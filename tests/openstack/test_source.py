@@ -106,10 +106,17 @@ def test_a_login_of_another_scope_is_refused(lab: Lab, scope: str) -> None:
     assert snapshot.instances() == []
 
 
-def test_a_new_server_and_a_deleted_one_are_seen_within_seconds(lab: Lab) -> None:
+def temporary(lab: Lab, request: pytest.FixtureRequest, name: str, wait: bool = True) -> str:
+    """A server of maps that is gone after the test, however that ends."""
+    server = lab.boot("maps", name, wait=wait)
+    request.addfinalizer(lambda: lab.delete("maps", server))
+    return server
+
+
+def test_a_new_server_and_a_deleted_one_are_seen_within_seconds(lab: Lab, request: pytest.FixtureRequest) -> None:
     source = inventory(lab)
     snapshot = source.listing()
-    server = lab.boot("maps", "brief", wait=False)
+    server = temporary(lab, request, "brief", wait=False)
 
     def admitted() -> bool:
         nonlocal snapshot
@@ -147,10 +154,10 @@ def test_a_floating_address_is_seen_by_the_next_listing(lab: Lab) -> None:
     until(lambda: complete(source.listing(), lab), HEALED)
 
 
-def test_the_living_are_told_from_the_gone_whatever_their_project(lab: Lab) -> None:
+def test_the_living_are_told_from_the_gone_whatever_their_project(lab: Lab, request: pytest.FixtureRequest) -> None:
     """Nova answers 404 for a living server of another project: an observer must not believe it."""
     source = inventory(lab)
-    server = lab.boot("maps", "confirmed")
+    server = temporary(lab, request, "confirmed")
     instances = source.listing().instances()
     assert set(source.confirm(instances).values()) == {Presence.PRESENT}
     lab.delete("maps", server)
