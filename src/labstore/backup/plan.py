@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
@@ -20,6 +21,9 @@ BackupPlan = Plan[Item]
 BackupStep = Step[Item]
 LOCAL = HostName("localhost")
 """The source's machine where no machine is named."""
+SECOND = timedelta(seconds=1)
+CLOSE = timedelta(minutes=1)
+"""How far ahead of now a generation's name may be before the clock is taken to have gone back."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
         untouched[name] = f"{due}, and no machine can be read"
         reports.append(NoSource(name, reasons))
     elif due is not None and node is not None:
-        adds = (_add(facts, job, node, due),)
+        adds = (_add(facts, job, node, due, there),)
     stay = kept(_after(there, adds), job.job.keep, _looked_into(facts, job))
     proofs = tuple(_unproven(job, there, stay))
     removals = tuple(_pruned(job, there, stay))
@@ -74,8 +78,8 @@ def _expired(facts: BackupFacts, job: JobFacts) -> Iterator[BackupStep]:
 
 def _due(facts: BackupFacts, job: JobFacts, there: tuple[Generation, ...]) -> str | None:
     """Why a generation is wanted now."""
-    if any(each.at >= facts.at for each in there):
-        return None  # one was made at this very moment, or the clock went back: never two of one name
+    if any(each.at > facts.at + CLOSE for each in there):
+        return None  # the clock went back: no generation gets a moment that is not its own
     if job.owed:
         return "the last run ended before its generation was kept"
     if job.asked:
@@ -108,8 +112,9 @@ def source_of(job: JobFacts) -> tuple[HostName | None, tuple[str, ...]]:
     return None, tuple(reasons)
 
 
-def _add(facts: BackupFacts, job: JobFacts, node: HostName, why: str) -> BackupStep:
-    name = GenerationName.at(facts.at)
+def _add(facts: BackupFacts, job: JobFacts, node: HostName, why: str, there: tuple[Generation, ...]) -> BackupStep:
+    """Names have whole seconds: one that is made within a second of another takes the next, never the same."""
+    name = GenerationName.at(max(facts.at, *(each.at + SECOND for each in there)) if there else facts.at)
     item = Item(Sort.GENERATION, job.job.name, name, node, Verdict.PROVEN)
     return Step(f"{job.job.name}/{name}", Verb.ADD, None, item, why)
 

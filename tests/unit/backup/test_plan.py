@@ -65,6 +65,13 @@ def test_a_clock_that_went_back_makes_no_second_of_the_same_name() -> None:
     assert plan_backups(facts(job_facts(generation(-2), asked=True))).empty
 
 
+def test_two_within_one_second_get_names_of_their_own() -> None:
+    """A small volume is copied, and proven, in less than a second."""
+    first, second = generation(0), Generation(GenerationName.at(START + timedelta(seconds=1)), "", "", 0)
+    plan = plan_backups(facts(job_facts(first, second, asked=True)))
+    assert verbs(plan)[0] == (Verb.ADD, GenerationName.at(START + timedelta(seconds=2)))
+
+
 # --- from where ------------------------------------------------------------------------------------------------------
 
 
