@@ -1,4 +1,4 @@
-"""`labstore failover`: how a pair is, and moving its service from node to node. `nfs-manage` is the old name."""
+"""`labstore failover`: how a pair is, and moving its service from node to node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from labstore.cli import failover_screens as screens
 from labstore.cli.exit import Exit, Stop
-from labstore.cli.failover_parts import Parts, close, parts
+from labstore.cli.failover_parts import Parts, close, pair_hands, parts
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import emit, line, reports
 from labstore.failover.agent import Agent
@@ -256,7 +256,7 @@ def _moving(here: Parts, as_json: bool) -> Iterator[PairMover]:
 
 
 def _as_root() -> None:
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and pair_hands().storage_node is None:
         raise Stop(Exit.USAGE, "error: only root can move the service", "run it with sudo")
 
 
@@ -509,25 +509,3 @@ def announce(chosen: Chosen) -> None:
     """
     _as_root()
     parts(chosen).local().hands.announce()
-
-
-# --- the old name ----------------------------------------------------------------------------------------------------
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.argument("verb", required=False)
-def nfs_manage(verb: str | None) -> None:
-    """Bring up or take down DRBD, mounts, exports and NFS on this node: status, up or down.
-
-    The old name of `labstore failover`; `up` and `down` do not ask. Statuses are those of labstore, but 1 for a verb
-    that there is not, as ever.
-
-    \b
-    Example:
-      nfs-manage status
-    """
-    if verb not in ("status", "up", "down"):
-        click.echo("usage: nfs-manage status|up|down", err=True)
-        sys.exit(1)
-    arguments = [verb] if verb == "status" else [verb, "--yes"]
-    failover.main(arguments, prog_name="labstore failover")

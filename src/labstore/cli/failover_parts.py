@@ -12,7 +12,7 @@ from pathlib import Path
 
 from labstore.assembly import ExportsRoom, Hands, SiteSource, exports_state
 from labstore.cli.exit import Exit, Stop
-from labstore.cli.options import Chosen
+from labstore.cli.options import Chosen, hands
 from labstore.failover.agent import RemoteNode, over_ssh
 from labstore.failover.cluster import PairMover
 from labstore.failover.files import SystemFiles
@@ -33,12 +33,24 @@ from labstore.reconcile.runner import StepFailed
 from labstore.reports.exports import ApplyFailed
 from labstore.reports.report import Override, Report
 from labstore.reports.sources import SourceFailed
-from labstore.system.clock import SystemClock
 from labstore.system.drbdadm import Drbd
 from labstore.system.run import LocalHost
 
 SEPARATE = "-failover"
 """Ends the names of failover's own directories, which are root's."""
+
+
+@dataclass(frozen=True)
+class PairHands(Hands):
+    """With what makes a node of a pair, asked with the machine it is asked from; None for the real one."""
+
+    storage_node: Callable[[Pair, HostName, HostName | None], StorageNode] | None = None
+
+
+def pair_hands() -> PairHands:
+    """See cli.options.hands."""
+    found = hands()
+    return found if isinstance(found, PairHands) else PairHands()
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,9 @@ class Parts:
 
     def node(self, name: HostName) -> StorageNode:
         """That node: this machine itself, or the other one through its agent."""
+        made = pair_hands().storage_node
+        if made is not None:
+            return made(self.pair, name, self.here)
         return self.local() if name == self.here else over_ssh(self.pair, name)
 
     def mover(self, tell: Callable[[Progress], None] = lambda _progress: None) -> PairMover:
@@ -100,7 +115,7 @@ def parts(chosen: Chosen) -> Parts:
         remedy = f"write it under failover: as `{cluster.name}:` (labstore config explain failover)"
         raise Stop(Exit.CONFIGURATION, f"error: cluster {cluster.name} is no pair in {chosen.file}", remedy)
     here = own_node(cluster, chosen.node_name)
-    return Parts(source, Pair(cluster, settings, here or cluster.nodes[0].name), here, SystemClock())
+    return Parts(source, Pair(cluster, settings, here or cluster.nodes[0].name), here, hands().clock)
 
 
 def _cluster(chosen: Chosen, site: Site) -> Cluster:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from labstore import __version__
 from labstore.cli.compat import nfs_exportd
+from labstore.cli.compat_nfs import nfs_manage
 from labstore.cli.exports import OVERRIDES
 from labstore.cli.main import COMMANDS, labstore
 from labstore.reports import exports as reports_of_exports
@@ -40,12 +41,14 @@ def walk(command: click.Command, path: str, context: click.Context) -> Iterator[
             yield from walk(sub, f"{path} {name}", context)
 
 
-EVERY = [*walk(labstore, "labstore", click.Context(labstore)), ("nfs-exportd", nfs_exportd)]
+OLD_NAMES = {"nfs-exportd": nfs_exportd, "nfs-manage": nfs_manage}
+"""With the old options, which know no --json."""
+EVERY = [*walk(labstore, "labstore", click.Context(labstore)), *OLD_NAMES.items()]
 ENDS = [(path, command) for path, command in EVERY if not isinstance(command, click.Group)]
 
 
 def help_of(path: str, command: click.Command) -> str:
-    root = labstore if path.startswith("labstore") else nfs_exportd
+    root = OLD_NAMES.get(path, labstore)
     result = CliRunner().invoke(root, [*path.split()[1:], "--help"])
     assert result.exit_code == 0, result.output
     return result.output
@@ -72,8 +75,8 @@ def test_a_list_of_commands_cuts_nothing(group: str) -> None:
 @pytest.mark.parametrize(("path", "command"), ENDS, ids=[path for path, _ in ENDS])
 def test_everything_that_shows_has_json(path: str, command: click.Command) -> None:
     options = {name for parameter in command.params for name in parameter.opts}
-    if path == "nfs-exportd":
-        return  # an old name, with the old options
+    if path in OLD_NAMES:
+        return
     assert ("--json" in options) != (path in NO_JSON), path
 
 
