@@ -9,6 +9,7 @@ from functools import partial
 
 from labstore.dbusers.crew import Crew
 from labstore.dbusers.cycle import DbCycle
+from labstore.dbusers.governor import Governor
 from labstore.dbusers.observe import Observer
 from labstore.dbusers.vault import Vault
 from labstore.model.database import FoundAccount
@@ -69,3 +70,10 @@ def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> 
         vault=Vault(),
     )
     return DbCycle(observer, node or LocalNode(clock), holder())
+
+
+def governor(cycle: DbCycle) -> Governor:
+    """Let a governor work beside this cycle, on its servers. The daemon starts it, and stops it before it closes
+    them."""
+    cycle.governor = Governor(cycle.observer.crew.servers, cycle.settings, cycle.observer.clock)
+    return cycle.governor

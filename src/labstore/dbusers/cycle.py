@@ -10,6 +10,7 @@ from typing import Any
 
 from labstore.dbusers.apply import Applier
 from labstore.dbusers.facts import DbFacts
+from labstore.dbusers.governor import Governor, noted
 from labstore.dbusers.guards import guard
 from labstore.dbusers.observe import Observer
 from labstore.dbusers.plan import DbPlan, plan_accounts
@@ -17,7 +18,7 @@ from labstore.dbusers.requests import finished
 from labstore.dbusers.turns import Act, Change
 from labstore.model.dbusers_settings import DbusersSettings
 from labstore.model.ledger import AccountState, Lease, LedgerView, ListingNote
-from labstore.ports.ledger import LedgerFailed, Listed, NotLeader, Places, SchemaUnfit, Write
+from labstore.ports.ledger import LedgerFailed, Listed, Note, NotLeader, Places, SchemaUnfit, Write
 from labstore.ports.node import Node
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.plan import Plan, Step
@@ -40,12 +41,14 @@ class Proposal:
 
 @dataclass
 class DbCycle:
-    """The reconciler of database accounts. `node` says whether this machine has the service address."""
+    """The reconciler of database accounts. `node` says whether this machine has the service address; `governor` is
+    told what holds, where one works beside."""
 
     observer: Observer
     node: Node
     holder: str
     number: int = 0
+    governor: Governor | None = None
     _prepared: bool = field(default=False, init=False)
     _lease: Lease | None = field(default=None, init=False)
     _seen: dict[str, datetime] = field(default_factory=dict, init=False)
@@ -61,6 +64,7 @@ class DbCycle:
         started = self.observer.clock.now()
         standby = self._standby()
         if standby is not None:
+            self._rest()
             return self._record(started, State.STANDBY, reports=standby)
         try:
             self._prepare()
@@ -72,6 +76,7 @@ class DbCycle:
             return self._carry_out(started, proposal)
         except NotLeader as other:
             self._lease = None
+            self._rest()
             return self._record(started, State.STANDBY, reports=(OtherLeader(other.holder),))
         except (LedgerFailed, SchemaUnfit) as error:
             self._prepared = False
@@ -97,6 +102,10 @@ class DbCycle:
             return (answer.report,)
         return None if answer.value else ()
 
+    def _rest(self) -> None:
+        if self.governor is not None:
+            self.governor.rest()
+
     def _prepare(self) -> None:
         if not self._prepared:
             self.observer.ledger.prepare()
@@ -105,22 +114,33 @@ class DbCycle:
     def _carry_out(self, started: datetime, proposal: Proposal) -> Record:
         assert self._lease is not None
         facts, plan, ledger = proposal.facts, proposal.plan, self.observer.ledger
+        if self.governor is not None:
+            self.governor.govern(facts.ledger.rules)
         applier = Applier(
             facts, ledger, self._lease, self.observer.crew, self.observer.writer, self.observer.vault, ledger.now
         )
         results = applier.carry_out(plan.steps)
         self._lease = applier.lease
-        after = ledger.read()
-        ledger.write(self._lease, [*_listed(facts), *_places(facts, after), *finished(facts, after, facts.at)])
-        return self._finish(started, proposal, results, ledger.read())
+        after, ended = ledger.read(), self.governor.ended() if self.governor is not None else ()
+        notes = map(Note, noted(ended))
+        ledger.write(self._lease, [*_listed(facts), *_places(facts, after), *finished(facts, after, facts.at), *notes])
+        return self._finish(started, proposal, results, ledger.read(), ended)
 
-    def _finish(self, started: datetime, proposal: Proposal, results: tuple[Result, ...], ledger: LedgerView) -> Record:
+    def _finish(
+        self,
+        started: datetime,
+        proposal: Proposal,
+        results: tuple[Result, ...],
+        ledger: LedgerView,
+        ended: tuple[Report, ...],
+    ) -> Record:
         facts, plan = proposal.facts, proposal.plan
         missing = facts.missing
         reports = [answer.report for answer in missing] + list(plan.reports)
         reports += [refusal.report for refusal in plan.refusals]
         troubles = [result for result in results if result.outcome is not Outcome.DONE]
         reports += [result.report for result in troubles[:SHOWN_STEPS] if result.report]
+        reports += ended[:SHOWN_STEPS]
         state = state_of(plan, results, (), bool(missing))
         figures = _figures(facts, plan, results, ledger, self._last_seen(facts))
         return self._record(started, state, plan, (*troubles, *_successes(results)), tuple(reports), figures)

@@ -395,15 +395,39 @@ class OtherLeader(Report):
 
 
 @dataclass(frozen=True)
-class StatementEnded(Report):
+class StatementsEnded(Report):
     account: str
     host: str
+    count: int
     seconds: float
+    """Of the longest."""
     budget: int
 
-    code = "statement-ended"
+    code = "statements-ended"
     severity = Severity.NOTICE
 
     def message(self) -> str:
-        ended = f"{self.host}: a statement of {self.account} was ended after {self.seconds:.0f} s"
-        return f"{ended}; it may take {self.budget} s"
+        what = "a statement" if self.count == 1 else f"{self.count} statements"
+        ran = f"{self.host}: {what} of {self.account} ended after {self.seconds:.0f} s"
+        return f"{ran}; one may take {self.budget} s"
+
+    def remedy(self) -> str:
+        return f"if it is to have more time: labstore dbusers limit {self.account} --seconds N"
+
+
+@dataclass(frozen=True)
+class SessionsEnded(Report):
+    account: str
+    host: str
+    count: int
+    limit: int
+
+    code = "sessions-ended"
+    severity = Severity.NOTICE
+
+    def message(self) -> str:
+        what = "a session" if self.count == 1 else f"{self.count} sessions"
+        return f"{self.host}: {what} of {self.account} ended; it may have {self.limit} at a time"
+
+    def remedy(self) -> str:
+        return f"if it is to have more: labstore dbusers limit {self.account} --connections N"

@@ -1,0 +1,172 @@
+"""Limits that hold: an account can unset its own statement time, and keeps the sessions it had when its limit fell.
+
+Each server has a thread that looks at the sessions of our accounts, over a connection of its own, and ends what is
+over the budget. The limits come from the reconciler's cycle; while that cannot read the ledger, the last ones hold.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from labstore.dbusers.desired import Limiter
+from labstore.model.accounts import DbUser, Limits
+from labstore.model.dbusers_settings import DbusersSettings, LimitRule
+from labstore.model.ledger import Event
+from labstore.ports.clock import Clock
+from labstore.ports.replica_server import ReplicaServer, Session
+from labstore.reconcile.facts import Missing
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.dbusers import SessionsEnded, StatementsEnded
+
+log = structlog.get_logger()
+LONGEST_PAUSE = 60.0
+"""Seconds between two looks at a server that does not answer, at most."""
+STOP = 5.0
+"""So long the end of a thread is waited for; one that waits for a frozen server ends with its deadline."""
+LimitsOf = Callable[[DbUser], Limits]
+Ended = StatementsEnded | SessionsEnded
+
+
+def overrunning(sessions: Iterable[Session], limits: LimitsOf, grace: float) -> Iterator[tuple[Session, int]]:
+    """Sessions whose present statement runs for longer than its account may, each with its budget. Pure."""
+    for session in sessions:
+        budget = limits(session.user).statement_seconds
+        if session.running and budget and session.seconds >= budget + grace:
+            yield session, budget
+
+
+def crowding(sessions: Iterable[Session], limits: LimitsOf) -> Iterator[tuple[Session, int]]:
+    """Sessions beyond the number that their account may have, each with that number: the idle ones before those that
+    work, the newest before the oldest. Pure."""
+    mine: dict[DbUser, list[Session]] = {}
+    for session in sessions:
+        mine.setdefault(session.user, []).append(session)
+    for user, every in mine.items():
+        number = limits(user).max_connections
+        if number:
+            every.sort(key=lambda session: (not session.running, session.number))
+            yield from ((session, number) for session in every[number:])
+
+
+class Governor:
+    """Works beside the reconciler's cycle, on the same servers; `start` and `stop` are the daemon's.
+
+    `govern` and `rest` are the cycle's word, `ended` its question; every other call is for one thread.
+    """
+
+    def __init__(self, servers: Sequence[ReplicaServer], settings: DbusersSettings, clock: Clock) -> None:
+        self._servers, self._settings, self._clock = tuple(servers), settings, clock
+        self._limiter: Limiter | None = None
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._tally = _Tally()
+
+    def govern(self, rules: Iterable[LimitRule]) -> None:
+        """These rules of the ledger hold from now on, beside those of the site."""
+        if self._settings.governor.enabled:
+            self._limiter = Limiter(self._settings, rules, self._clock.now())
+
+    def rest(self) -> None:
+        """Another machine leads: nothing is ended until the next rules come."""
+        self._limiter = None
+
+    def ended(self) -> tuple[Ended, ...]:
+        """What was ended since this was asked last, added up."""
+        return self._tally.taken()
+
+    def start(self) -> None:
+        """A thread for each server."""
+        self._stopping.clear()
+        self._threads = [
+            threading.Thread(target=self._watch, args=(server,), name=f"governor-{server.key}", daemon=True)
+            for server in self._servers
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the threads; call it before the servers are let go of."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(STOP)
+        self._threads = []
+
+    def look(self, server: ReplicaServer, before: frozenset[int] = frozenset()) -> frozenset[int]:
+        """One look at one server, and what follows from it. Returns the numbers of the sessions it has, to be given to
+        the next look: only who is there twice is too many, since a session that ends is listed a little longer.
+        Raises StepFailed where the server does not answer."""
+        limiter = self._limiter
+        if limiter is None:
+            return frozenset()
+        answer = server.sessions()
+        if isinstance(answer, Missing):
+            raise StepFailed(answer.report)
+        host = self._settings.host(server.key)
+        grace = self._settings.governor.grace
+
+        def limits(user: DbUser) -> Limits:
+            return limiter.limits(user, host)
+
+        for session, budget in overrunning(answer.value, limits, grace):
+            if server.end_statement(session):
+                self._tally.statement(str(session.user), str(server.key), session.seconds, budget)
+        lasting = [session for session in answer.value if session.number in before]
+        for session, number in crowding(lasting, limits):
+            if server.end_session(session):
+                self._tally.session(str(session.user), str(server.key), number)
+        return frozenset(session.number for session in answer.value)
+
+    def _watch(self, server: ReplicaServer) -> None:
+        interval = self._settings.governor.interval
+        pause, before = interval, frozenset[int]()
+        while not self._stopping.wait(pause):
+            try:
+                before = self.look(server, before)
+                pause = interval
+            except StepFailed:
+                # the cycle says that the server is away; here it is only tried less and less often
+                pause = min(max(pause, interval) * 2, LONGEST_PAUSE)
+            except Exception:
+                log.exception("governor", host=str(server.key))
+                pause = LONGEST_PAUSE
+
+
+def noted(ended: Iterable[Ended]) -> Iterator[Event]:
+    """What the ledger keeps of it, so that people can be told why."""
+    for report in ended:
+        detail: Mapping[str, object] = (
+            {"statements": report.count, "longest": round(report.seconds, 1), "budget": report.budget}
+            if isinstance(report, StatementsEnded)
+            else {"sessions": report.count, "limit": report.limit}
+        )
+        yield Event("ended over the limit", report.account, report.host, detail)
+
+
+@dataclass
+class _Tally:
+    """What was ended, by account and server: a loop of long statements is one line."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _statements: dict[tuple[str, str], StatementsEnded] = field(default_factory=dict)
+    _sessions: dict[tuple[str, str], SessionsEnded] = field(default_factory=dict)
+
+    def statement(self, account: str, host: str, seconds: float, budget: int) -> None:
+        with self._lock:
+            known = self._statements.get((account, host))
+            count, longest = (known.count, known.seconds) if known else (0, 0.0)
+            self._statements[account, host] = StatementsEnded(account, host, count + 1, max(longest, seconds), budget)
+
+    def session(self, account: str, host: str, limit: int) -> None:
+        with self._lock:
+            known = self._sessions.get((account, host))
+            self._sessions[account, host] = SessionsEnded(account, host, (known.count if known else 0) + 1, limit)
+
+    def taken(self) -> tuple[Ended, ...]:
+        with self._lock:
+            found: tuple[Ended, ...] = (*self._statements.values(), *self._sessions.values())
+            self._statements, self._sessions = {}, {}
+        return found
