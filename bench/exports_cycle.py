@@ -28,17 +28,18 @@ def figures() -> list[Figure]:
         alternative = "one login and one listing per project in turn"
         asked = 50 if size == 1000 else None
         first.append(ours["first"])
+        against = (theirs["seconds"], alternative, asked)
         found += [
-            compared(f"{said}: first cycle, exportfs apart", "s", ours["first"], theirs["seconds"], alternative, asked),
-            compared(f"{said}: no-change cycle", "s", ours["same"], theirs["seconds"], alternative, asked),
-            compared(
-                f"{said}: one-change cycle, exportfs apart", "s", ours["one"], theirs["seconds"], alternative, asked
-            ),
+            compared(f"{said}: first cycle ever, exportfs apart", "s", ours["first"], *against),
+            compared(f"{said}: cycle with a whole listing, no change", "s", ours["listed"], *against),
+            compared(f"{said}: cycle with changes polled, no change", "s", ours["same"], *against),
+            compared(f"{said}: cycle with one change, exportfs apart", "s", ours["one"], *against),
             compared(f"{said}: requests, first cycle", "requests", ours["requests"], theirs["requests"], alternative),
             counted(f"{said}: requests, no-change cycle", "requests", ours["requests_same"]),
             counted(f"{said}: bytes, first cycle", "MB", ours["bytes"] / 1e6),
             counted(f"{said}: bytes, no-change cycle", "MB", ours["bytes_same"] / 1e6),
             counted(f"{said}: exportfs -r itself", "s", ours["exportfs"]),
+            counted(f"{said}: bare creation of as many files and links", "s", ours["names"]),
             counted(f"{said}: exportfs calls, first / one-change", "calls", ours["calls"], 2),
             counted(
                 f"{said}: exportfs calls and writes, no-change", "calls", ours["calls_same"] + ours["writes_same"], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -79,9 +80,9 @@ def ours(size: int) -> dict[str, float]:
         )
         cycle = ExportCycle(lambda: declared, observer, "bench")
 
-        def run(expected: State = State.CONVERGED) -> tuple[float, dict[str, Any]]:
+        def run(expected: State = State.CONVERGED, full: bool = False) -> tuple[float, dict[str, Any]]:
             before, started = exportfs.seconds, time.perf_counter()
-            record = cycle.run()
+            record = cycle.run(full=full)
             seconds = time.perf_counter() - started - (exportfs.seconds - before)
             assert record.state is expected, [report.text() for report in record.reports[:5]]
             return seconds, dict(record.facts)
@@ -93,22 +94,38 @@ def ours(size: int) -> dict[str, float]:
         state = _state(directory)
         same, facts_same = run()
         calls_same, writes_same = exportfs.calls - calls_first, int(_state(directory) != state)
+        listed, _ = run(full=True)
         tell({"boot": ["project-00001", "newcomer", "10.250.0.1"]})
         one, _ = run()
         return {
             "first": first,
             "same": same,
+            "listed": listed,
             "one": one,
             "requests": facts_first["requests"],
             "bytes": facts_first["bytes"],
             "requests_same": facts_same["requests"],
             "bytes_same": facts_same["bytes"],
             "exportfs": exportfs_first,
+            "names": _names(directory, size),
             "calls": exportfs.calls,
             "calls_same": calls_same,
             "writes_same": writes_same,
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def _names(directory: Path, size: int) -> float:
+    """What the file system itself takes for a first cycle: as many files and links, and nothing else."""
+    bare = directory / "bare"
+    bare.mkdir()
+    started = time.perf_counter()
+    for number in range(size):
+        with (bare / f"{number}.exports").open("xb") as file:
+            file.write(b"x" * 400)
+        (bare / f"{number}.link").symlink_to(bare / f"{number}.exports")
+    os.sync()
+    return time.perf_counter() - started
 
 
 def _state(directory: Path) -> list[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import Self
 
@@ -12,6 +13,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SHORTEST_PREFIX = {4: 8, 6: 32}
 """No network wider than this is ever a client of a private share."""
+
+_PLAIN_IPV4 = re.compile(r"\.".join([r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"] * 4))
+_UNUSUAL = frozenset({0, *range(224, 256)})
+"""First bytes of IPv4 addresses that are looked at closely: the unspecified one and multicast among them."""
 
 
 class Client(str):
@@ -51,7 +56,11 @@ def in_order(clients: set[Client] | frozenset[Client] | list[Client] | tuple[Cli
     return tuple(sorted(clients, key=_sort_key))
 
 
+@lru_cache(maxsize=1 << 17)
 def _sort_key(client: Client) -> tuple[int, int, int]:
+    numbers = _plain_ipv4(client)
+    if numbers is not None:
+        return 4, int.from_bytes(numbers, "big"), 32
     network = client.network
     return network.version, int(network.network_address), network.prefixlen
 
@@ -65,6 +74,9 @@ def _network(text: str) -> Network:
 def _canonical(text: str) -> str:
     if not isinstance(text, str) or not text.isascii() or "%" in text:
         raise ValueError(f"{shown(text)} is not an address or network")
+    numbers = _plain_ipv4(text)
+    if numbers is not None and numbers[0] not in _UNUSUAL:
+        return text
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
@@ -79,6 +91,12 @@ def _canonical(text: str) -> str:
         raise ValueError(f"{shown(text)} is not the address of a client")
     single = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if single else str(network)
+
+
+def _plain_ipv4(text: str) -> tuple[int, ...] | None:
+    """The four numbers of `10.1.2.3`, None for all else: the common case, several times as fast as ipaddress has it."""
+    found = _PLAIN_IPV4.fullmatch(text)
+    return tuple(map(int, found.groups())) if found else None
 
 
 def _reason(text: str, error: ValueError) -> str:

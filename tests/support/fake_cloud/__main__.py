@@ -24,6 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     world = World()
     world.populate(options.projects, options.instances)
+    world.written()
     fake = FakeCloud(world, latency=options.latency)
     threading.Thread(target=fake.serve, daemon=True).start()
     print(json.dumps({"url": fake.url, "servers": len(world.by_id)}), flush=True)

@@ -9,6 +9,7 @@ a client is exported to everybody; of two entries for one path and client the fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ class Knfsd:
         return frozenset(entry.name for entry in self._entries() if self._is_link_of_ours(entry))
 
     def _is_link_of_ours(self, entry: os.DirEntry[str]) -> bool:
-        return entry.is_symlink() and Path(entry.path).readlink() == self._generations.current / entry.name
+        return entry.is_symlink() and os.readlink(entry.path) == f"{self._generations.current}/{entry.name}"  # noqa: PTH115 - 5,000 of them
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:
@@ -267,10 +268,10 @@ class Knfsd:
         missing = [owner + SUFFIX for owner in table.by_owner if owner + SUFFIX not in links]
         for name in missing:
             path = self.paths.exports_dir / name
-            if os.path.lexists(path):
-                raise FileExistsError(17, "is not labstore's", str(path))
-            with staged(path) as new:
-                new.symlink_to(self._generations.current / name)
+            try:
+                path.symlink_to(self._generations.current / name)
+            except FileExistsError:
+                raise FileExistsError(errno.EEXIST, "is not labstore's", str(path)) from None
         if missing:
             sync_directory(self.paths.exports_dir)
 
