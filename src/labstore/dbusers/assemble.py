@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from labstore.sources.ledger.store import MariaStore, SqliteStore
 from labstore.sources.replica_hands import connect
 from labstore.sources.replica_server import MariaReplica
 from labstore.system.credential_files import CredentialFiles
+from labstore.system.locks import exclusive
 from labstore.system.node import LocalNode
 
 
@@ -54,8 +54,8 @@ def writer(settings: DbusersSettings, clock: Clock) -> CredentialWriter:
 
 
 def holder() -> str:
-    """Who leads: this process, on this machine."""
-    return f"{socket.gethostname()}/{os.getpid()}"
+    """Who leads: this machine. Its processes take turns by a lock, which ends with the process that holds it."""
+    return socket.gethostname()
 
 
 def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> DbCycle:
@@ -69,7 +69,8 @@ def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> 
         clock=clock,
         vault=Vault(),
     )
-    return DbCycle(observer, node or LocalNode(clock), holder())
+    turn = partial(exclusive, settings.state_dir / "dbusers.lock", "labstore dbusers")
+    return DbCycle(observer, node or LocalNode(clock), holder(), turn=turn)
 
 
 def governor(cycle: DbCycle) -> Governor:

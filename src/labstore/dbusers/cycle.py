@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,8 @@ from labstore.reconcile.plan import Plan, Step
 from labstore.reconcile.record import Outcome, Record, Result, State, state_of
 from labstore.reports.dbusers import LedgerDown, OtherLeader
 from labstore.reports.report import Override, Report
+from labstore.reports.state import StateUnusable
+from labstore.system.locks import Locked
 
 NO_OVERRIDES: frozenset[Override] = frozenset()
 SHOWN_STEPS = 200
@@ -42,13 +45,16 @@ class Proposal:
 @dataclass
 class DbCycle:
     """The reconciler of database accounts. `node` says whether this machine has the service address; `governor` is
-    told what holds, where one works beside."""
+    told what holds, where one works beside. `holder` names this machine to the ledger; of its processes `turn` lets one
+    at a time work (it raises Locked for the others), so that one that was killed is followed at once.
+    """
 
     observer: Observer
     node: Node
     holder: str
     number: int = 0
     governor: Governor | None = None
+    turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _prepared: bool = field(default=False, init=False)
     _lease: Lease | None = field(default=None, init=False)
     _seen: dict[str, datetime] = field(default_factory=dict, init=False)
@@ -66,21 +72,15 @@ class DbCycle:
         if standby is not None:
             self._rest()
             return self._record(started, State.STANDBY, reports=standby)
-        try:
-            self._prepare()
-            self._lease = self.observer.ledger.lead(self.holder, self.settings.pacing.lease)
-            self.observer.ledger.add_hosts(self._lease, [host.key for host in self.settings.hosts])
-            proposal = self.propose(overrides)
-            if only is not None:
-                proposal = replace(proposal, plan=_both(proposal.plan, only))
-            return self._carry_out(started, proposal)
-        except NotLeader as other:
-            self._lease = None
-            self._rest()
-            return self._record(started, State.STANDBY, reports=(OtherLeader(other.holder),))
-        except (LedgerFailed, SchemaUnfit) as error:
-            self._prepared = False
-            return self._record(started, State.FAILED, reports=(LedgerDown(str(error)),))
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.turn())
+            except Locked as other:
+                return self._record(started, State.STANDBY, reports=(OtherLeader(other.holder),))
+            except OSError as error:
+                where = str(self.settings.state_dir)
+                return self._record(started, State.FAILED, reports=(StateUnusable(where, str(error)),))
+            return self._lead(started, overrides, only)
 
     def propose(self, overrides: frozenset[Override] = NO_OVERRIDES) -> Proposal:
         """What `run` would do, by the same code. Changes nothing. Raises LedgerFailed."""
@@ -110,6 +110,23 @@ class DbCycle:
         if not self._prepared:
             self.observer.ledger.prepare()
             self._prepared = True
+
+    def _lead(self, started: datetime, overrides: frozenset[Override], only: Plan[Change] | None) -> Record:
+        try:
+            self._prepare()
+            self._lease = self.observer.ledger.lead(self.holder, self.settings.pacing.lease)
+            self.observer.ledger.add_hosts(self._lease, [host.key for host in self.settings.hosts])
+            proposal = self.propose(overrides)
+            if only is not None:
+                proposal = replace(proposal, plan=_both(proposal.plan, only))
+            return self._carry_out(started, proposal)
+        except NotLeader as other:
+            self._lease = None
+            self._rest()
+            return self._record(started, State.STANDBY, reports=(OtherLeader(other.holder),))
+        except (LedgerFailed, SchemaUnfit) as error:
+            self._prepared = False
+            return self._record(started, State.FAILED, reports=(LedgerDown(str(error)),))
 
     def _carry_out(self, started: datetime, proposal: Proposal) -> Record:
         assert self._lease is not None
