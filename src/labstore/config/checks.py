@@ -10,9 +10,10 @@ from pathlib import Path as FilePath
 from labstore.config.projects import Placed
 from labstore.formats.findings import Findings
 from labstore.model.address import Client
+from labstore.model.export_tree import outermost
 from labstore.model.exports import Fsid, Squash
 from labstore.model.names import ClusterName, ExportPath, ProjectName
-from labstore.model.site import Cluster, ExportsSettings, FsidFrom, PublicShare, SharePolicy
+from labstore.model.site import Cluster, ExportsSettings, FsidFrom, PublicShare, SharePolicy, Site
 from labstore.reports.in_file import Origin
 
 
@@ -154,6 +155,29 @@ def _above(path: str) -> Iterator[str]:
     while "/" in path[1:]:
         path = path.rpartition("/")[0]
         yield path
+
+
+def export_root(findings: Findings, site: Site, cluster: Cluster) -> None:
+    """An export tree lies beside the volumes, and no two shares have one place in it."""
+    root = cluster.export_root
+    if root is None:
+        return
+    where = ("clusters", cluster.name, "export_root")
+    for volume in cluster.volumes:
+        if root.under(volume.mount) or volume.mount.under(root):
+            problem = f"export_root {root} and volume {volume.name} at {volume.mount} lie in one another"
+            findings.problem(where, problem, "put the tree beside the volumes, like /exp")
+            return
+    seen: dict[str, ExportPath] = {}
+    try:
+        for bind in site.binds_of(cluster.name):  # in order of the point: what could hold another comes first
+            taken = bind.point if bind.point in seen else outermost(bind.point, seen)
+            if taken is not None:
+                problem = f"{bind.source} and {seen[taken]} would both be seen at {taken}"
+                findings.problem(where, problem, "rename one of them, or take out export_root")
+            seen[bind.point] = bind.source
+    except ValueError as error:
+        findings.problem(where, str(error), "shorten export_root")
 
 
 # --- exports ---------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def _section(
 def _value(document: Document, path: tuple[str, ...], value: Any, given: bool) -> Iterator[Explained]:
     """A setting, or all that stand below it. What is a map without a row of its own is a map by name."""
     section = section_at(path)
-    if section is not None and not isinstance(value, bool):
+    if section is not None and (value is None or isinstance(value, dict)):
         yield from _section(document, section, value or {}, path)
     elif isinstance(value, dict):
         for name, each in value.items():

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labstore.config import accounts
 from labstore.config.resolve import resolved
 from labstore.config.schema import SiteFile
+from labstore.config.sections.dbusers import DbusersFile
 from labstore.config.shape import shaped
 from labstore.formats import inventory_file, mounts_file, strict_yaml
 from labstore.formats.findings import Findings
@@ -23,13 +25,15 @@ DEFAULT = Path("/etc/labstore/site.yaml")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A site with what is worth knowing about its files. `document` is the site file as it was written."""
+    """A site with what is worth knowing about its files. `document` is the site file as it was written, `accounts` its
+    section about database accounts: what that names is read by the room alone (load_accounts.py)."""
 
     site: Site
     path: Path
     document: Document
     mounts: tuple[MountsFile, ...]
     notices: tuple[FileNotice, ...]
+    accounts: DbusersFile | None = None
 
 
 def load(path: Path = DEFAULT) -> Loaded:
@@ -44,10 +48,12 @@ def load(path: Path = DEFAULT) -> Loaded:
     if file is None:
         raise BadFile([*findings.problems, *wrong])
     site = resolved(findings, _without_projects(file) if wrong else file, mounts, path.parent)
+    if file.dbusers is not None:
+        accounts.resolved(findings, file.dbusers, site, path.parent)
     if findings.problems or wrong:
         raise BadFile([*findings.problems, *wrong])
     notices = (*(notice for each in mounts for notice in each.notices), *findings.notices)
-    return Loaded(site, path, document, mounts, notices)
+    return Loaded(site, path, document, mounts, notices, file.dbusers)
 
 
 def _without_projects(file: SiteFile) -> SiteFile:

@@ -8,7 +8,7 @@ from pathlib import Path
 from labstore.config import checks
 from labstore.config.projects import Resolver, below, find_volume, merged, policy_of
 from labstore.config.schema import AbsentBrakeFile, ClusterFile, InventoryFile, ProvenBrakeFile, ShareFile, SiteFile
-from labstore.config.sections import backup, failover
+from labstore.config.sections import backup, binds, failover
 from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.mounts_file import MountsFile, PublicLine
 from labstore.model.exports import ExportOptions
@@ -69,11 +69,14 @@ def resolved(findings: Findings, file: SiteFile, mounts: Sequence[MountsFile], b
         inventory=_inventory(findings, file.inventory, base),
         exports=exports,
         failover=pairs,
+        binds=binds.resolved(file.binds) if file.binds else None,
         backup=backup.resolved(findings, file.backup, clusters.values()) if file.backup else None,
         metrics=MetricsSettings(file.metrics.listen.host, file.metrics.listen.port) if file.metrics.enabled else None,
         state_dir=file.state_dir,
         run_dir=file.run_dir,
     )
+    for cluster in clusters.values():
+        checks.export_root(findings, site, cluster)
     for name, pair in pairs.items():
         failover.hidden(findings, clusters[name], pair, site.wanted(name))
     return site
@@ -104,6 +107,7 @@ def _cluster(name: ClusterName, file: ClusterFile) -> Cluster:
         ),
         exports_dir=file.exports_dir,
         ganesha=Ganesha(file.ganesha.config, file.ganesha.bus, file.ganesha.port),
+        export_root=file.export_root,
     )
 
 

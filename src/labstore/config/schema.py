@@ -14,6 +14,8 @@ from labstore.config.fields import part as _in
 from labstore.config.fields import required as _must
 from labstore.config.fields import setting as _set
 from labstore.config.sections.backup import BackupFile
+from labstore.config.sections.binds import BindsFile
+from labstore.config.sections.dbusers import DbusersFile
 from labstore.config.sections.failover import FailoverFile
 from labstore.config.values import (
     AddressText,
@@ -79,6 +81,9 @@ class ClusterFile(Section):
         "/etc/exports.d", "where the kernel server's export files are written (backend: knfsd)"
     )
     ganesha: GaneshaFile = _in(GaneshaFile, "how NFS-Ganesha is reached (backend: ganesha)")
+    export_root: MountText | None = _may(
+        "a directory below which every share is exported from a bind mount", "shares are exported where they lie"
+    )
 
 
 class OptionsFile(Section):
@@ -251,7 +256,9 @@ class SiteFile(Section):
     failover: dict[ClusterText, FailoverFile] = _set(
         {}, "the clusters that are pairs with replicated volumes, by name: how the service moves between their nodes"
     )
+    binds: BindsFile | None = _may("directories for new projects", "the defaults below")
     backup: BackupFile | None = _may("what the backup host copies, and what it keeps", "nothing is backed up from here")
+    dbusers: DbusersFile | None = _may("database accounts for tools and users", "none are kept from here")
     metrics: MetricsFile = _in(MetricsFile, "the daemon's metrics")
 
 

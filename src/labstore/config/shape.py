@@ -96,7 +96,7 @@ def _given(value: object) -> str:
 def _unknown(loc: Loc) -> str:
     word = str(loc[-1])
     if any(sign in word.lower() for sign in _SECRETS):
-        return "secrets never stand in the site file; put them into the clouds_file, readable by the daemon alone"
+        return "secrets never stand in the site file; put them into a file that it names (clouds_file, password_file)"
     section = section_at(loc[:-1])
     return did_you_mean(word, section.model_fields) if section is not None else "take it out"
 

@@ -28,6 +28,11 @@ class Tls(StrEnum):
     OFF = "off"
 
 
+class DirectoryKind(StrEnum):
+    LDAP = "ldap"
+    FILE = "file"
+
+
 @dataclass(frozen=True, slots=True)
 class LdapSettings:
     """The LDAP directory. The bases are the original's constants; `servers` are URLs, asked in this order.
@@ -110,6 +115,19 @@ class RemoteFilesSettings:
     password: Secret
     ca_file: Path | None = None
     deadline: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSettings:
+    """This machine's own credential file service: where it answers, who may ask. Without a certificate it is not
+    encrypted, and for this machine alone."""
+
+    host: str
+    port: int
+    user: str
+    password: Secret
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +257,8 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True)
 class DbusersSettings:
-    """All of it. `service_addresses`: only the node that holds them writes; empty for no such rule. `writer_listen` is
-    where this node's own credential file service listens."""
+    """All of it. `service_addresses`: only the node that holds them writes; empty for no such rule. `writer` is this
+    node's own credential file service; `metrics_port` None for no metrics."""
 
     directory: LdapSettings | FileDirectorySettings
     ledger: LedgerSettings
@@ -254,6 +272,8 @@ class DbusersSettings:
     governor: GovernorSettings = GovernorSettings()
     pacing: Pacing = Pacing()
     service_addresses: tuple[Client, ...] = ()
+    writer: WriterSettings | None = None
+    metrics_host: str = "127.0.0.1"
     metrics_port: int | None = 9090
     state_dir: Path = Path("/var/lib/labstore")
 

@@ -334,14 +334,14 @@ def canary(cluster: Cluster, settings: FailoverSettings) -> PublicShare:
     path = ExportPath(str(state_directory(cluster, settings) / "canary"))
     policy = SharePolicy(squash=Squash.NONE, fsid=FsidFrom.PATH)
     clients = in_order({*cluster.service_addresses, Client(HERE)})
-    return PublicShare(ShareName(CANARY), cluster.name, settings.state, path, policy, clients)
+    return PublicShare(ShareName(CANARY), cluster.name, settings.state, path, policy, clients, bare=True)
 
 
 def hidden(findings: Findings, cluster: Cluster, settings: FailoverSettings, wanted: Iterable[WantedExport]) -> None:
     """No share may show what failover keeps on the state volume."""
     directory = str(state_directory(cluster, settings))
     for export in wanted:
-        if export.owner != f"public_{CANARY}" and ExportPath(directory).under(export.path):
+        if export.owner != f"public_{CANARY}" and ExportPath(directory).under(export.directory):
             problem = f"{export.path}, which {export.owner} is given, would show {directory}"
             advice = "give failover.state a volume of its own, or put that share into a directory"
             findings.problem(("failover", cluster.name, "state"), problem, advice)
