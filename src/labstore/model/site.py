@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from labstore.model.address import Client
 from labstore.model.cloud import AddressKind
+from labstore.model.export_tree import Bind, Place, binds, points
 from labstore.model.exports import Access, ExportOptions, Fsid, Owner, Security, Squash
 from labstore.model.names import ClusterName, ExportPath, HostName, Name, ProjectName, ShareName, VolumeName
 
 if TYPE_CHECKING:
     from labstore.model.backup_settings import BackupSettings
+    from labstore.model.binds import BindsSettings
     from labstore.model.failover import FailoverSettings
 
 PUBLIC_OWNER = "public_"
@@ -99,7 +101,7 @@ class Cluster:
 
     The node that holds all of `service_addresses` is the active one; without any, every node always is.
     `service_names` are the host parts of `host:/path` in mounts files that mean this cluster; they are compared,
-    never resolved (upstream #6).
+    never resolved (upstream #6). With an `export_root` every share is exported from a bind mount below that.
     """
 
     name: ClusterName
@@ -110,6 +112,7 @@ class Cluster:
     volumes: tuple[Volume, ...] = ()
     exports_dir: Path = Path("/etc/exports.d")
     ganesha: Ganesha = Ganesha()
+    export_root: ExportPath | None = None
 
     def volume(self, name: str) -> Volume:
         """Raises KeyError."""
@@ -234,7 +237,8 @@ class SiteProject:
 
 @dataclass(frozen=True, slots=True)
 class PublicShare:
-    """A share that is not a project's: for these clients, or with `world` for every address there is."""
+    """A share that is not a project's: for these clients, or with `world` for every address there is. A `bare` one is
+    exported at its own path in a cluster with an export root too."""
 
     name: ShareName
     cluster: ClusterName
@@ -243,6 +247,7 @@ class PublicShare:
     policy: SharePolicy = SharePolicy()
     clients: tuple[Client, ...] = ()
     world: bool = False
+    bare: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -251,7 +256,8 @@ class PublicShare:
 
 @dataclass(frozen=True, slots=True)
 class WantedExport:
-    """One path that a cluster shall export, merged over the kinds of share that give it.
+    """One path that a cluster shall export, merged over the kinds of share that give it. `source` is the directory
+    that is seen there.
 
     `project` and `gid` are None for a public share, whose clients (or `world`) are fixed by the site file; the
     clients of a project's export come from the inventory, so `clients` is empty there.
@@ -267,10 +273,16 @@ class WantedExport:
     clients: tuple[Client, ...] = ()
     world: bool = False
     expect: Expect = Expect.SOME
+    source: ExportPath | None = None
 
     @property
     def public(self) -> bool:
         return self.project is None
+
+    @property
+    def directory(self) -> ExportPath:
+        """Where it lies on its volume."""
+        return self.source or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +381,7 @@ class Site:
     inventory: InventorySettings = InventorySettings(InventoryKind.OPENSTACK)
     exports: ExportsSettings = ExportsSettings()
     failover: Mapping[ClusterName, FailoverSettings] = field(default_factory=dict)
+    binds: BindsSettings | None = None
     backup: BackupSettings | None = None
     metrics: MetricsSettings | None = MetricsSettings()
     state_dir: Path = Path("/var/lib/labstore")
@@ -395,7 +408,32 @@ class Site:
         """What a cluster shall export, one per path, in order of the path. Raises KeyError for an unknown cluster."""
         here = self.cluster(cluster)
         exports = [*self._private(here), *self._public(here)]
+        if here.export_root is not None:
+            at = points(here.export_root, self._places(here))
+            exports = [
+                replace(each, path=at[each.path], source=each.path) if each.path in at else each for each in exports
+            ]
         return tuple(sorted(exports, key=lambda wanted: wanted.path))
+
+    def binds_of(self, cluster: str) -> tuple[Bind, ...]:
+        """The bind mounts that a cluster with an export root needs. Raises KeyError for an unknown cluster."""
+        here = self.cluster(cluster)
+        return () if here.export_root is None else binds(here.export_root, self._places(here))
+
+    def _places(self, cluster: Cluster) -> tuple[Place, ...]:
+        """The directories that go into the export tree of a cluster."""
+        private = {
+            share.path: Place(Owner(project.name), project.name, share.path, share.volume, project.name)
+            for project in self.projects
+            for share in project.shares
+            if share.cluster == cluster.name
+        }
+        public = {
+            share.path: Place(share.owner, share.name, share.path, share.volume)
+            for share in self.public
+            if share.cluster == cluster.name and not share.bare
+        }
+        return (*private.values(), *public.values())
 
     def _private(self, cluster: Cluster) -> Iterable[WantedExport]:
         for project in self.projects:

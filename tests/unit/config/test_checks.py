@@ -56,6 +56,12 @@ WRONG = [
         "is a plain directory (mounted: false) and has a file system",
         "take out `mounted: false`",
     ),
+    (
+        "    service_names",
+        "    export_root: •/srv/misc/exp\n    service_names",
+        "export_root /srv/misc/exp and volume misc at /srv/misc lie in one another",
+        "beside the volumes",
+    ),
     # exports
     (TOOLS, TOOLS.replace("true}", "true, •home2: true}"), "share 'home2' is not declared", "declare it under shares:"),
     ("gid: 50196", "gid: 50380", "project tools and project maps both have gid 50380", "own group"),
