@@ -16,7 +16,7 @@ TIERS: tuple[frozenset[str], ...] = (
     frozenset({"reconcile", "ports"}),
     frozenset({"system", "sources", "exports", "binds", "failover", "dbusers", "sync", "backup", "blocksync", "dumps"}),
     frozenset({"config"}),
-    frozenset({"assembly", "telemetry"}),
+    frozenset({"assembly", "assembly_dbusers", "telemetry"}),
     frozenset({"cli", "daemons", "web", "demo", "__main__"}),
 )
 """From the bottom up. A package imports its own tier only where TOGETHER says so, and anything below."""
@@ -29,6 +29,7 @@ TOGETHER = {
     ("reconcile", "ports"),
     ("ports", "reconcile"),
     ("assembly", "telemetry"),
+    ("assembly_dbusers", "assembly"),
     ("sources", "system"),
     ("cli", "daemons"),
     ("cli", "web"),

@@ -14,6 +14,7 @@ from labstore.exports.backends.knfsd import Knfsd, KnfsdPaths
 from labstore.exports.cycle import ExportCycle
 from labstore.exports.history import History
 from labstore.exports.observe import Observer
+from labstore.model.dbusers_settings import DbusersSettings
 from labstore.model.failover import state_directory
 from labstore.model.names import ClusterName
 from labstore.model.site import BackendKind, Cluster, InventoryKind, InventorySettings, Site
@@ -47,6 +48,8 @@ class SiteFiles:
     site: Site
     files: tuple[Path, ...]
     notices: tuple[Report, ...] = ()
+    accounts: DbusersSettings | None = None
+    """Read for the room of accounts alone: passwords are in it."""
 
 
 def from_site_file(path: Path = DEFAULT) -> Callable[[], SiteFiles]:
@@ -88,6 +91,12 @@ class SiteSource:
     @property
     def notices(self) -> tuple[Report, ...]:
         return self._good.notices
+
+    def accounts(self) -> DbusersSettings:
+        """How database accounts work now; for a source that reads them."""
+        self()
+        assert self._good.accounts is not None, "this source reads no accounts"
+        return self._good.accounts
 
     def concerns(self) -> tuple[Report, ...]:
         """What keeps the files from being taken as they are now; empty where they were."""
