@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from labstore.model.failover import Pair
 from labstore.ports.host import Command, CommandFailed
 from labstore.ports.storage_node import Do, Order, Said
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.failover import AddressTaken, StepNotDone
+from labstore.reports.failover import AddressTaken, NotJournaled, StepNotDone
+from labstore.reports.report import Report
 from labstore.system.address import AddressFailed, Interface
+from labstore.system.client_records import put_aside, put_back
 from labstore.system.files import write_atomic
 from labstore.system.mounts import MountFailed
 from labstore.system.nfs_probe import NfsProbe, ProbeFailed
@@ -120,12 +123,22 @@ class Hands:
         """Clients are let in, told that their old connections are gone, and watched as they take back what they
         held."""
         handover = self.reclaim.begin(order.run)
+        self.places.records.unlink(missing_ok=True)
         self.tools.nft.unblock()
-        self.places.last_active.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        write_atomic(self.places.last_active, f"{self.tools.clock.now().isoformat()}\n".encode())
+        said = self._remember()
         ours = set(self.pair.cluster.service_addresses)
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
-        return Said(data={"told": str(told)})
+        return Said(said, data={"told": str(told)})
+
+    def _remember(self) -> tuple[Report, ...]:
+        """That this node served last. Clients are served also where that cannot be written: after a power cut of both
+        nodes a person may then have to say who serves."""
+        try:
+            self.places.last_active.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            write_atomic(self.places.last_active, f"{self.tools.clock.now().isoformat()}\n".encode())
+        except OSError as error:
+            return (NotJournaled(str(self.pair.node), str(error)),)
+        return ()
 
     def _add_addresses(self, order: Order) -> Said:
         """Asked for first, unless the partner was just seen to have let go; announced at once, and again."""
@@ -195,14 +208,29 @@ class Hands:
         return Said()
 
     def _start_server(self, _order: Order) -> Said:
-        """A server that runs under another name would cost every lock at the next move: it is started anew."""
+        """A server that runs under another name would cost every lock at the next move, and one whose grace period
+        passed while clients were kept out costs them now: it is started anew."""
         deadline = self.pair.settings.deadlines.server
-        if self.tools.nfsd.threads() and identity("127.0.0.1").scope != self.pair.settings.scope:
+        missed = self.places.records.exists() and not self.tools.nfsd.in_grace()
+        if self.tools.nfsd.threads() and (missed or identity("127.0.0.1").scope != self.pair.settings.scope):
             self.tools.nfsd.stop(SERVER, deadline)
+        if not self.tools.nfsd.threads():
+            self._keep_records()
         self.places.verified.unlink(missing_ok=True)
         _mark(self.places.serving)
         self.tools.nfsd.start(SERVER, deadline)
         return Said()
+
+    def _keep_records(self) -> None:
+        """What is there from an earlier start, after which nobody was let in, is what clients may still reclaim."""
+        aside, directory = self.places.records, self.pair.recovery_directory
+        if not aside.exists():
+            with contextlib.suppress(OSError, sqlite3.Error):  # the volume may be full; this only helps the killed
+                put_aside(directory, aside)
+            return
+        self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
+        put_back(aside, directory)
+        self.tools.units.start([NFSDCLD], self.pair.settings.deadlines.server)
 
     def _stop_recovery(self, _order: Order) -> Said:
         self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)

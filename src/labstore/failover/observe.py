@@ -48,7 +48,7 @@ from labstore.system.journal import Journal
 from labstore.system.lock_holder import holder
 from labstore.system.lvm import Lvm
 from labstore.system.mounts import Device, Mounts, below, of_device
-from labstore.system.nfsd import Nfsd, NoAnswer, identity, recorded_clients
+from labstore.system.nfsd import Nfsd, NoAnswer, identity, recorded_clients, recorded_in
 from labstore.system.nft import Nft, NftFailed
 from labstore.system.units import Units
 
@@ -219,11 +219,13 @@ class Observer:
         pids = self.tools.nfsd.pids(NFSDCLD)
         directory = self.pair.recovery_directory
         right = str(directory) in self.tools.nfsd.open_directories(pids)
-        records = None
+        records, aside = None, 0
         if self.state_mounted():
             with contextlib.suppress(OSError, sqlite3.Error):
                 records = len(recorded_clients(directory))
-        return RecoveryFound(bool(pids), right, records)
+            with contextlib.suppress(OSError, sqlite3.Error):
+                aside = len(recorded_in(self.places.records))
+        return RecoveryFound(bool(pids), right, records, aside)
 
     def _exports(self) -> ExportsFound:
         """Without its volume there is nothing in place, whatever the files say."""

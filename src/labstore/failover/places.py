@@ -75,6 +75,11 @@ class Places:
         return self.shared / "certificates"
 
     @property
+    def records(self) -> Path:
+        """What nfsdcld knew when the server was started, until clients are let in."""
+        return self.shared / "client-records.sqlite"
+
+    @property
     def journals(self) -> Path:
         """Copies of both nodes' journals."""
         return self.shared / "journals"

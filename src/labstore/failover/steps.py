@@ -14,7 +14,16 @@ from typing import TypeVar
 from labstore.model.drbd import DiskState, ResourceName, ResourceStatus
 from labstore.model.failover import Pair
 from labstore.model.names import VolumeName
-from labstore.ports.storage_node import Aspect, Do, MountState, NodeFacts, Order
+from labstore.ports.storage_node import (
+    Aspect,
+    BarrierFound,
+    Do,
+    MountState,
+    NodeFacts,
+    Order,
+    RecoveryFound,
+    ServerFound,
+)
 from labstore.reconcile.facts import Answer, Fact, Missing
 
 T = TypeVar("T")
@@ -63,7 +72,13 @@ KINDS: Mapping[Do, Kind] = {
         _kind(Do.MOUNT, "mount", (Aspect.MOUNTS, Aspect.HANDOVER, Aspect.RECOVERY), 0.5, "mount"),
         _kind(Do.START_RECOVERY, "start nfsdcld", (Aspect.RECOVERY,), 0.5, "server"),
         _kind(Do.PLACE_EXPORTS, "put the last known good exports in place", (Aspect.EXPORTS,), 0.5, "exports"),
-        _kind(Do.START_SERVER, "start the NFS server", (Aspect.SERVER, Aspect.VERIFIED), 1.5, "server"),
+        _kind(
+            Do.START_SERVER,
+            "start the NFS server",
+            (Aspect.SERVER, Aspect.VERIFIED, Aspect.RECOVERY, Aspect.BARRIER),
+            1.5,
+            "server",
+        ),
         _kind(Do.ADD_ADDRESSES, "take the service addresses", (Aspect.ADDRESSES,), 0.3, "server"),
         _kind(Do.UNBLOCK, "let clients in", (Aspect.BARRIER,), 0.2, "server"),
         _kind(Do.START_UNITS, "start what runs on the active node only", (Aspect.UNITS,), 3.0, "units"),
@@ -189,7 +204,17 @@ def _stop_server(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:
 
 
 def _start_server(_order: Order, facts: NodeFacts, pair: Pair) -> Met:
+    if grace_missed(facts):
+        return Met.NO
     return _judged(facts.server, lambda f: f.threads > 0 and f.mountd and f.scope == pair.settings.scope)
+
+
+def grace_missed(facts: NodeFacts) -> bool:
+    """Whether the grace period has passed while clients were kept out: let in now, they could reclaim nothing. A run
+    that was killed in between leaves the server so."""
+    server, barrier = value(facts.server, ServerFound(0)), value(facts.barrier, BarrierFound())
+    kept_out = bool(barrier.addresses) and value(facts.recovery, RecoveryFound(False)).aside > 0
+    return server.threads > 0 and server.grace is False and kept_out
 
 
 def _stop_recovery(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:

@@ -23,6 +23,7 @@ from labstore.formats.nfs4_wire import BadReply, ServerIdentity
 from labstore.formats.nfsd_clients import client
 from labstore.model.nfsd import Connection, NfsClient
 from labstore.ports.host import Command, Host
+from labstore.system.client_records import DATABASE
 
 PORT = 2049
 
@@ -230,7 +231,11 @@ def _exactly(connection: socket.socket, size: int, ends: float) -> bytes:
 def recorded_clients(directory: Path) -> tuple[str, ...]:
     """The names of the clients that may reclaim at the next start, from nfsdcld's database. Raises OSError,
     sqlite3.Error; FileNotFoundError where there is none yet."""
-    database = directory / "main.sqlite"
+    return recorded_in(directory / DATABASE)
+
+
+def recorded_in(database: Path) -> tuple[str, ...]:
+    """The same, from that database or from a copy of it."""
     database.stat()
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2)) as opened:
         tables = [row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
