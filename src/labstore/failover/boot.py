@@ -73,7 +73,7 @@ def _judged(mover: PairMover) -> tuple[str, bool]:
     if not mine:
         return "this node was not the one that served last", True
     if not statuses or not all(map(_ready, statuses)):
-        return "the partner is not connected with complete data; it may have newer", False
+        return "the partner is not connected, or has newer data", False
     partner = _partner(mover)
     if not isinstance(partner, Fact):
         return "the partner cannot be asked", False
@@ -84,7 +84,9 @@ def _judged(mover: PairMover) -> tuple[str, bool]:
 
 
 def _ready(status: ResourceStatus) -> bool:
-    return status.connected and status.up_to_date and status.peer_up_to_date
+    """Once the two have met, DRBD knows whose data is newer. That the partner's copy is whole is not waited for: it is
+    made whole while this node serves."""
+    return status.connected and status.up_to_date and not status.receiving
 
 
 def _partner(mover: PairMover) -> Answer[NodeFacts] | None:

@@ -132,7 +132,7 @@ class Mover:
         if self._verb:
             self._note(Event.RUN, data={"verb": self._verb})
             self._verb, self._said_verb = "", True
-        self._note(Event.STEP, step.key)
+        self._note(Event.STEP, step.key, _proof(order))
         self.tell(Progress(name, step.key, title(order), Moment.BEGIN, expected=expected))
         began = self.clock.monotonic()
         try:
@@ -172,6 +172,12 @@ class Mover:
         for report in self.node.note(entry):
             if report not in self._said:
                 self._said.append(report)
+
+
+def _proof(order: Order) -> dict[str, str]:
+    """On whose word a partner is taken for dead, for the journal."""
+    proof = order.proof
+    return {} if proof is None else {"partner is off": f"{proof.node}: {proof.how}, {proof.who}, {proof.at}"}
 
 
 def merged(facts: NodeFacts, newer: NodeFacts, aspects: frozenset[Aspect] | set[Aspect]) -> NodeFacts:
