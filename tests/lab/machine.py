@@ -154,8 +154,12 @@ class Machine:
         return self.run(f"journalctl --no-pager -o short-precise -n {lines} {only}", 60).stdout
 
     def install_labstore(self) -> None:
-        """Mount the payload and do what installing does: programs, units, the user, the sudo rule."""
-        self.run("blockdev --flushbufs /dev/vdb; mkdir -p /opt/labstore && mount -o ro /dev/vdb /opt/labstore")
+        """Mount the payload, at every boot from now on, and do what installing does: programs, units, the user, the
+        sudo rule."""
+        self.run(
+            "blockdev --flushbufs /dev/vdb; mkdir -p /opt/labstore && "
+            "echo '/dev/vdb /opt/labstore ext4 ro 0 0' >>/etc/fstab && mount /opt/labstore"
+        )
         self.run("/opt/labstore/install", 60)
 
     # --- its life ---------------------------------------------------------------------------------------------------

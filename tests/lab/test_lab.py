@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import client_load, image, leash
+from tests.lab import client_load, image, kill_at, leash
 from tests.lab.client_load import Holder, Notes, Reader, Rival, Writer, compare, record
 from tests.lab.image import built_once
 from tests.lab.net import Net, mac
 from tests.lab.waiting import TooLate, wait_until
+from tests.support.hang import HANGS
 
 # --- records ----------------------------------------------------------------------------------------------------------
 
@@ -267,3 +269,51 @@ def test_waiting_ends_with_the_reason() -> None:
     with pytest.raises(TooLate, match="the moon is blue"):
         wait_until(lambda: 0, 0.1, "the moon is blue", every=0.01)
     assert os.environ.get("LABSTORE_LAB_PATIENCE", "1") == "1"
+
+
+# --- killing at a step ------------------------------------------------------------------------------------------------
+
+
+def run_and_kill(journal: Path, step: str, script: str) -> int:
+    """kill_at's status, for a shell script that writes the journal."""
+    argv = [sys.executable, str(Path(kill_at.__file__)), "--journal", str(journal), "--step", step]
+    return subprocess.run([*argv, "--", "sh", "-c", script], check=False, timeout=HANGS).returncode
+
+
+def entry(event: str, step: str) -> str:
+    return json.dumps({"event": event, "step": step})
+
+
+def test_a_command_is_killed_when_its_journal_says_that_the_step_began(tmp_path: Path) -> None:
+    journal, end = tmp_path / "journal", tmp_path / "end"
+    journal.write_text(entry("step", "mount:tools") + "\n")  # of an earlier run
+    script = f"echo '{entry('step', 'block')}' >>{journal}; echo '{entry('step', 'mount:tools')}' >>{journal}; sleep 9"
+    assert run_and_kill(journal, "mount:tools", f"{script}; touch {end}") == 0
+    assert not end.exists()
+
+
+def test_a_command_that_ends_without_the_step_is_said_not_to_be_killed(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    script = f"echo '{entry('done', 'block')}' >>{journal}; echo '{{\"ev' >>{journal}"
+    assert run_and_kill(journal, "block", script) == kill_at.ENDED
+
+
+def test_another_process_is_found_by_its_command_line_and_killed(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    marked = [sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path / "victim")]
+    victim = subprocess.Popen(marked)
+    argv = [sys.executable, str(Path(kill_at.__file__)), "--journal", str(journal), "--step", "block"]
+    watch = subprocess.Popen([*argv, "--other", marked[-1]])
+
+    def said_again() -> bool:
+        with journal.open("a") as file:
+            file.write(entry("step", "block") + "\n")
+        return watch.poll() is not None
+
+    try:
+        wait_until(said_again, HANGS, "the watch has started and seen it")
+        assert watch.returncode == 0
+        assert victim.wait(HANGS) == -9
+    finally:
+        watch.kill()
+        victim.kill()
