@@ -54,7 +54,6 @@ def ours(size: int) -> dict[str, float]:
             (directory / part).mkdir()
         for part in ("etab", "rmtab"):
             (directory / "nfs" / part).touch()
-        Path("/etc/exports.d").mkdir(exist_ok=True)
         mount_namespace.bind(directory / "nfs", Path("/var/lib/nfs"))
         mount_namespace.bind(directory / "exports.d", Path("/etc/exports.d"))
         auth = {

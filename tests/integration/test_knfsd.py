@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,21 +66,6 @@ class KnfsdLab:
         return frozenset(read_etab(ETAB.read_text()).get(path, {}))
 
 
-@contextlib.contextmanager
-def bound(source: Path, target: Path) -> Iterator[None]:
-    """`source` seen at `target`; a mount point that has to be made for it goes again."""
-    made_here = not target.exists()
-    if made_here:
-        target.mkdir() if source.is_dir() else target.touch()
-    mount_namespace.bind(source, target)
-    try:
-        yield
-    finally:
-        mount_namespace.unmount(target)
-        if made_here:
-            target.rmdir() if source.is_dir() else target.unlink()
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[KnfsdLab]:
     mount_namespace.enter()
@@ -91,9 +75,9 @@ def lab(tmp_path: Path) -> Iterator[KnfsdLab]:
         (tmp_path / "nfs" / name).touch()
     (tmp_path / "exports").touch()
     with (
-        bound(tmp_path / "exports.d", EXPORTS_D),
-        bound(tmp_path / "nfs", NFS_STATE),
-        bound(tmp_path / "exports", EXPORTS),
+        mount_namespace.bound(tmp_path / "exports.d", EXPORTS_D),
+        mount_namespace.bound(tmp_path / "nfs", NFS_STATE),
+        mount_namespace.bound(tmp_path / "exports", EXPORTS),
     ):
         yield KnfsdLab(tmp_path / "srv", tmp_path / "store")
 

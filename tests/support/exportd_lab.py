@@ -159,21 +159,6 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def bound(source: Path, target: Path) -> Iterator[None]:
-    """`source` seen at `target`; a mount point that has to be made for it goes again."""
-    made_here = not target.exists()
-    if made_here:
-        target.mkdir() if source.is_dir() else target.touch()
-    mount_namespace.bind(source, target)
-    try:
-        yield
-    finally:
-        mount_namespace.unmount(target)
-        if made_here:
-            target.rmdir() if source.is_dir() else target.unlink()
-
-
-@contextlib.contextmanager
 def exportd_lab() -> Iterator[ExportdLab]:
     """A laboratory below /tmp, open to other users: part of it runs without root."""
     mount_namespace.enter()
@@ -184,9 +169,9 @@ def exportd_lab() -> Iterator[ExportdLab]:
     for name in ("nfs/etab", "nfs/rmtab", "exports"):
         (base / name).touch()
     with (
-        bound(base / "exports.d", EXPORTS_D),
-        bound(base / "nfs", NFS_STATE),
-        bound(base / "exports", Path("/etc/exports")),
+        mount_namespace.bound(base / "exports.d", EXPORTS_D),
+        mount_namespace.bound(base / "nfs", NFS_STATE),
+        mount_namespace.bound(base / "exports", Path("/etc/exports")),
     ):
         lab = ExportdLab(base)
         try:

@@ -46,22 +46,29 @@ def console(file: IO[str] | None = None) -> Console:
     return made
 
 
+_WIDE, _NARROW = 40, 10
+"""A cell longer than the one is folded in any column; no column gets narrower than the other."""
+
+
 def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table on standard output; long cells of loose columns are folded, nothing is cut off."""
+    """A table on standard output; long cells are folded, those of loose columns first, and nothing is cut off."""
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     made = Table(box=None, pad_edge=False, title=None, header_style="bold", padding=(0, 1, 0, 0))
-    for column in columns:
+    texts = [[safe(cell) for cell in row] for row in rows]
+    for number, column in enumerate(columns):
+        widest = max(len(cell) for cell in (column.title, *(row[number] for row in texts)))
         made.add_column(
             column.title,
             style=column.style,
             justify="right" if column.right else "left",
             overflow="fold",
-            no_wrap=not column.loose,
+            no_wrap=not column.loose and widest <= _WIDE,
+            min_width=min(widest, _NARROW),
         )
-    for row in rows:
-        made.add_row(*(Text(safe(cell)) for cell in row))
+    for row in texts:
+        made.add_row(*map(Text, row))
     if title:
         heading(title)
     console().print(made)

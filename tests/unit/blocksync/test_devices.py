@@ -48,6 +48,8 @@ def test_reading_around_the_cache_leaves_the_cache_alone(image: Path) -> None:
     with image.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if Residency(file.fileno()).resident(0, PAGE):
+            pytest.skip("this file system is in memory: all of it is in the page cache, always")
         os.pread(file.fileno(), PAGE, 2 << 20)
         before = [Residency(file.fileno()).resident(at, PAGE) for at in range(0, 3 << 20, PAGE)]
         for offset in range(0, 3 << 20, 1 << 20):
