@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from tests import laws
 from tests.unit.backup.strategies import BACKUPS
+from tests.unit.binds.worlds import BINDS
 from tests.unit.dbusers.worlds import DBUSERS
 from tests.unit.exports.strategies import EXPORTS
 
-PLANNERS: list[laws.Planner[Any, Any]] = [BACKUPS, EXPORTS, DBUSERS]
+PLANNERS: list[laws.Planner[Any, Any]] = [BACKUPS, BINDS, EXPORTS, DBUSERS]
 
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=str)

@@ -35,6 +35,8 @@ from labstore.system.run import LocalHost
 RETRY = 15.0
 """Seconds after which files that could not be taken are tried again although their stat is the same: what was wrong
 may have been another file."""
+SEPARATE = "-failover"
+"""Ends the names of the directories that are root's."""
 Signature = tuple[int, int, int] | None
 
 
@@ -194,6 +196,17 @@ def exports_lock(
                     raise
                 pause(0.05)
         yield
+
+
+def private_run(site: Site) -> Path:
+    """Where what root alone may touch keeps its locks: the site's own run directory belongs to the user of its
+    daemons."""
+    return site.run_dir.with_name(site.run_dir.name + SEPARATE)
+
+
+def failover_lock(site: Site, cluster: str) -> Path:
+    """Held by whoever moves the service of a cluster to or from this node."""
+    return private_run(site) / f"{cluster}.lock"
 
 
 # --- exports ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labstore.assembly import ExportsRoom, Hands, SiteSource, exports_state
+from labstore.assembly import SEPARATE, ExportsRoom, Hands, SiteSource, exports_state
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, hands
 from labstore.failover.agent import RemoteNode, over_ssh
@@ -35,9 +35,6 @@ from labstore.reports.report import Override, Report
 from labstore.reports.sources import SourceFailed
 from labstore.system.drbdadm import Drbd
 from labstore.system.run import LocalHost
-
-SEPARATE = "-failover"
-"""Ends the names of failover's own directories, which are root's."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
+    "binds": Place(
+        "labstore.cli.binds", "binds", "Directories for new projects, and the tree of bind mounts: show, plan, apply."
+    ),
     "blocksync": Place(
         "labstore.cli.blocksync", "blocksync", "Make one block device or image file equal to another, and prove it."
     ),

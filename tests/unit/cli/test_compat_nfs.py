@@ -63,3 +63,4 @@ def test_any_other_verb_is_told_the_usage_with_the_original_status(pair: PairCli
 def test_the_old_names_are_installed() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["nfs-manage"] == "labstore.cli.compat_nfs:nfs_manage"
+    assert project["scripts"]["nfs-manage-binds"] == "labstore.cli.compat_nfs:nfs_manage_binds"

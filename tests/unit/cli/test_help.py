@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from labstore import __version__
 from labstore.cli.compat import nfs_exportd
-from labstore.cli.compat_nfs import nfs_manage
+from labstore.cli.compat_nfs import nfs_manage, nfs_manage_binds
 from labstore.cli.exports import OVERRIDES
 from labstore.cli.main import COMMANDS, labstore
 from labstore.reports import exports as reports_of_exports
@@ -41,7 +41,7 @@ def walk(command: click.Command, path: str, context: click.Context) -> Iterator[
             yield from walk(sub, f"{path} {name}", context)
 
 
-OLD_NAMES = {"nfs-exportd": nfs_exportd, "nfs-manage": nfs_manage}
+OLD_NAMES = {"nfs-exportd": nfs_exportd, "nfs-manage": nfs_manage, "nfs-manage-binds": nfs_manage_binds}
 """With the old options, which know no --json."""
 EVERY = [*walk(labstore, "labstore", click.Context(labstore)), *OLD_NAMES.items()]
 ENDS = [(path, command) for path, command in EVERY if not isinstance(command, click.Group)]
@@ -67,7 +67,7 @@ def test_every_help_fits_80_columns(path: str, command: click.Command) -> None:
     assert max(map(len, help_of(path, command).splitlines())) <= (90 if path == "nfs-exportd" else 80)
 
 
-@pytest.mark.parametrize("group", ["exports", "config", "check"])
+@pytest.mark.parametrize("group", ["binds", "exports", "config", "check"])
 def test_a_list_of_commands_cuts_nothing(group: str) -> None:
     assert "..." not in help_of(f"labstore {group}", labstore).split("Commands:")[1]
 
