@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exportd_lab import EXPORTS_D, ExportdLab, bound, exportd_lab
+from tests.support.exportd_lab import EXPORTS_D, ExportdLab, exportd_lab
+from tests.support.mount_namespace import bound
 
 pytestmark = pytest.mark.root
 ROOT = Path(__file__).parents[2]
