@@ -26,6 +26,7 @@ from labstore.ports.storage_node import (
     EVERYTHING,
     Aspect,
     BarrierFound,
+    BindsFound,
     Do,
     Entry,
     ExportsFound,
@@ -81,6 +82,7 @@ class Machine:
     holders: dict[VolumeName, str] = field(default_factory=dict)
     threads: int = 0
     mountd: bool = False
+    binds: bool = False
     recovery: bool = False
     exports: bool = False
     addresses: set[Client] = field(default_factory=set)
@@ -156,6 +158,8 @@ class World:
                 raise Forbidden(f"{name} has the address without exports or mounts")
             if m.threads and m.mounted != volumes:
                 raise Forbidden(f"{name} runs nfsd on empty directories")
+            if m.threads and self.pair.cluster.export_root is not None and not m.binds:
+                raise Forbidden(f"{name} exports from an empty tree")
             if m.threads and not m.exports:
                 raise Forbidden(f"{name} answers before its exports are loaded")
             if m.addresses & service and not m.barrier >= service and not m.threads:
@@ -317,6 +321,7 @@ class FakeNode:
             Aspect.REPLICATION: lambda: {name: self._status(name) for name in world.resources} if me.attached else {},
             Aspect.GENERATIONS: lambda: {name: _generations(me.disks[name]) for name in world.resources},
             Aspect.MOUNTS: lambda: {volume.name: self._mount(volume.name) for volume in world.pair.volumes},
+            Aspect.BINDS: lambda: BindsFound(1, () if me.binds else ("/exp/project/tools",)),
             Aspect.SERVER: lambda: ServerFound(
                 me.threads, me.mountd, str(world.pair.settings.scope) if me.threads else None
             ),
@@ -458,6 +463,7 @@ class FakeNode:
             if me.threads or me.units or me.recovery or (volume in me.holders and not order.evict):
                 raise StepFailed(MountBusy(str(self.host), volume, me.holders.get(volume, "the NFS server")))
             me.holders.pop(volume, None)
+            yield put_away(me)
             yield lambda: me.mounted.discard(volume)
             if world.pair.settings.state == volume:
                 yield lambda: setattr(me, "exports", False)
@@ -466,6 +472,10 @@ class FakeNode:
             if me.roles[resource.name] is not Role.PRIMARY:
                 raise self._fail(order, "the device is Secondary")
             yield lambda: me.mounted.add(resource.volume)
+        elif order.do is Do.BIND:
+            if me.mounted != {volume.name for volume in world.pair.volumes}:
+                raise self._fail(order, "there is nothing to be shown")
+            yield lambda: setattr(me, "binds", True)
         elif order.do is Do.ATTACH:
             yield lambda: setattr(me, "attached", True)
             yield world.meet
@@ -514,6 +524,11 @@ class FakeNode:
 
     def expected(self) -> Mapping[str, float]:
         return {}
+
+
+def put_away(machine: Machine) -> Callable[[], None]:
+    """The mounts of the export tree come away first."""
+    return lambda: setattr(machine, "binds", False)
 
 
 def _generations(disk: Disk) -> Generations:

@@ -48,6 +48,11 @@ SETTINGS = FailoverSettings(
 )
 
 
+def with_export_tree(found: Pair) -> Pair:
+    """The same pair, exporting from a tree of bind mounts."""
+    return replace(found, cluster=replace(found.cluster, export_root=ExportPath("/exp")))
+
+
 def pair(node: HostName = ALPHA, **changes: Any) -> Pair:
     """The pair as `node` sees it, with settings changed."""
     return Pair(CLUSTER, replace(SETTINGS, **changes), node)

@@ -30,6 +30,10 @@ class Found:
     gid: int = 0
     mode: int = 0
 
+    @property
+    def there(self) -> bool:
+        return self.state is Seen.THERE
+
 
 @dataclass(frozen=True)
 class BindFacts:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labstore.assembly import SEPARATE, ExportsRoom, Hands, SiteSource, exports_state
+from labstore.binds.cycle import BindCycle
+from labstore.cli.binds_parts import cycle_of
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, hands
 from labstore.failover.agent import RemoteNode, over_ssh
@@ -26,7 +28,7 @@ from labstore.model.names import HostName
 from labstore.model.site import Cluster, InventorySettings, Site
 from labstore.ports.clock import Clock
 from labstore.ports.inventory import Inventory, Snapshot
-from labstore.ports.storage_node import ExportsFound, StorageNode
+from labstore.ports.storage_node import BindsFound, ExportsFound, StorageNode
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.record import State
 from labstore.reconcile.runner import StepFailed
@@ -80,7 +82,8 @@ class Parts:
         places = self.places(pair)
         host = LocalHost()
         exports = LastExports(self.source, pair.cluster, self.clock)
-        return Observer(pair, places, Tools.of(host, self.clock, exports, self.files(pair)))
+        tree = TreeOfBinds(self.source, pair.cluster)
+        return Observer(pair, places, Tools.of(host, self.clock, exports, self.files(pair), tree))
 
     def files(self, pair: Pair) -> SystemFiles:
         version = Drbd(LocalHost()).version()
@@ -188,6 +191,38 @@ class LastExports:
             reasons = "; ".join(report.message() for report in record.reports) or "no reason was given"
             raise StepFailed(ApplyFailed(self.cluster.name, reasons[:500]))
         return ()
+
+
+@dataclass(frozen=True)
+class TreeOfBinds:
+    """See ports.export_tree.ExportTree: the binds room, with mounts alone."""
+
+    source: SiteSource
+    cluster: Cluster
+
+    def found(self) -> Answer[BindsFound]:
+        facts = self._cycle().propose().facts
+        binds = [(thing, facts.found.get(thing.key)) for thing in facts.wanted]
+        unknown = next((answer for _, answer in binds if isinstance(answer, Missing)), None)
+        if unknown is not None:
+            return unknown
+        missing = [
+            thing.path
+            for thing, answer in binds
+            if thing.source not in facts.without_source and not (isinstance(answer, Fact) and answer.value.there)
+        ]
+        return Fact(BindsFound(len(binds), tuple(missing)), "binds", self._cycle().observer.clock.now())
+
+    def put_in_place(self) -> tuple[Report, ...]:
+        cycle = self._cycle()
+        done = cycle.carry_out(cycle.propose())
+        failed = next((result.report for result in done.results if result.report is not None), None)
+        if failed is not None:
+            raise StepFailed(failed)
+        return done.reports
+
+    def _cycle(self) -> BindCycle:
+        return cycle_of(self.source(), self.cluster, directories=False, moving=True)
 
 
 CANARY_OWNER = "public_labstore-canary"

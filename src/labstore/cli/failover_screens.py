@@ -20,6 +20,7 @@ from labstore.model.drbd import ResourceStatus
 from labstore.ports.storage_node import (
     Aspect,
     BarrierFound,
+    BindsFound,
     ExportsFound,
     FilesFound,
     NodeFacts,
@@ -74,6 +75,8 @@ def _cells(facts: NodeFacts, view: PairView) -> dict[str, str]:
     for volume in pair.volumes:
         mount = mounts.get(volume.name)
         cells[volume.mount] = mount.state.value if mount else _lacking(facts, Aspect.MOUNTS, "?")
+    if pair.cluster.export_root is not None:
+        cells[pair.cluster.export_root] = _tree(value(facts.binds, BindsFound()))
     server = value(facts.server, ServerFound(0))
     cells["nfs server"] = _server(server) if isinstance(facts.server, Fact) else _lacking(facts, Aspect.SERVER, "?")
     recovery = value(facts.recovery, RecoveryFound(False))
@@ -106,6 +109,11 @@ def _resource(found: ResourceStatus) -> str:
         if device.replication.receiving or device.replication.sending or device.replication.verifying:
             words.append(f"{device.replication}: {progress_words(device)}")
     return ", ".join(words)
+
+
+def _tree(found: BindsFound) -> str:
+    missing = f", {len(found.missing)} missing" if found.missing else ""
+    return f"{found.wanted} bind mounts{missing}"
 
 
 def _server(found: ServerFound) -> str:

@@ -83,6 +83,7 @@ class Hands:
             Do.ATTACH: self.storage.attach,
             Do.PROMOTE: self.storage.promote,
             Do.MOUNT: self.storage.mount,
+            Do.BIND: self._bind,
             Do.START_RECOVERY: self._start_recovery,
             Do.PLACE_EXPORTS: self._place_exports,
             Do.START_SERVER: self._start_server,
@@ -242,6 +243,9 @@ class Hands:
             self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
         self.tools.units.start([NFSDCLD], self.pair.settings.deadlines.server)
         return Said()
+
+    def _bind(self, _order: Order) -> Said:
+        return Said(self.tools.tree.put_in_place())
 
     def _place_exports(self, _order: Order) -> Said:
         return Said(self.tools.exports.put_in_place())

@@ -19,12 +19,14 @@ from labstore.model.failover import Pair
 from labstore.model.names import HostName, VolumeName
 from labstore.model.site import Volume
 from labstore.ports.clock import Clock
+from labstore.ports.export_tree import ExportTree
 from labstore.ports.host import CommandFailed, Host
 from labstore.ports.last_known_good import LastKnownGood
 from labstore.ports.storage_node import (
     EVERYTHING,
     Aspect,
     BarrierFound,
+    BindsFound,
     Event,
     ExportsFound,
     FilesFound,
@@ -77,6 +79,7 @@ class Tools:
     clock: Clock
     exports: LastKnownGood
     files: SystemFiles
+    tree: ExportTree
     drbd: Drbd
     lvm: Lvm
     mounts: Mounts
@@ -88,13 +91,14 @@ class Tools:
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
 
     @classmethod
-    def of(cls, host: Host, clock: Clock, exports: LastKnownGood, files: SystemFiles) -> Tools:
+    def of(cls, host: Host, clock: Clock, exports: LastKnownGood, files: SystemFiles, tree: ExportTree) -> Tools:
         mounts = Mounts(host)
         return cls(
             host=host,
             clock=clock,
             exports=exports,
             files=files,
+            tree=tree,
             drbd=Drbd(host),
             lvm=Lvm(host),
             mounts=mounts,
@@ -136,6 +140,7 @@ class Observer:
             Aspect.REPLICATION: self._replication,
             Aspect.GENERATIONS: self._generations,
             Aspect.MOUNTS: self._mounts,
+            Aspect.BINDS: self._binds,
             Aspect.SERVER: self._server,
             Aspect.RECOVERY: self._recovery,
             Aspect.EXPORTS: self._exports,
@@ -190,6 +195,14 @@ class Observer:
                 elsewhere += [f"{mount.point} (of process {space.pid})" for mount in of_device(space.mounts, device)]
         return MountFound(state, inside, tuple(elsewhere), alive=True)
 
+    def _binds(self) -> BindsFound:
+        if self.pair.cluster.export_root is None:
+            return BindsFound()
+        answer = self.tools.tree.found()
+        if isinstance(answer, Missing):
+            raise ValueError(answer.report.message())
+        return answer.value
+
     def state_mounted(self) -> bool:
         volume = self.pair.cluster.volume(self.pair.settings.state)
         found = on_top(self.tools.mounts.here(), volume.mount)
@@ -204,7 +217,7 @@ class Observer:
         if threads:
             with contextlib.suppress(NoAnswer):
                 scope = identity(HERE, deadline=5.0).scope
-        points = [volume.mount for volume in self.pair.volumes]
+        points = [*(volume.mount for volume in self.pair.volumes), *filter(None, (self.pair.cluster.export_root,))]
         pinned = sorted(path for path in nfsd.cached_paths() if any(_inside(path, point) for point in points))
         return ServerFound(
             threads=threads,

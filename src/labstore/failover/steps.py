@@ -70,6 +70,7 @@ KINDS: Mapping[Do, Kind] = {
         _kind(Do.ATTACH, "attach and connect", (Aspect.REPLICATION,), 1.0, "promote"),
         _kind(Do.PROMOTE, "promote", (Aspect.REPLICATION,), 0.3, "promote"),
         _kind(Do.MOUNT, "mount", (Aspect.MOUNTS, Aspect.HANDOVER, Aspect.RECOVERY), 0.5, "mount"),
+        _kind(Do.BIND, "mount the export tree", (Aspect.BINDS,), 0.5, "mount"),
         _kind(Do.START_RECOVERY, "start nfsdcld", (Aspect.RECOVERY,), 0.5, "server"),
         _kind(Do.PLACE_EXPORTS, "put the last known good exports in place", (Aspect.EXPORTS,), 0.5, "exports"),
         _kind(
@@ -130,6 +131,7 @@ def up_orders(pair: Pair) -> tuple[Order, ...]:
         *(Order(Do.ATTACH, resource.name) for resource in resources),
         *(Order(Do.PROMOTE, resource.name) for resource in resources),
         *(Order(Do.MOUNT, volume.name) for volume in pair.volumes),
+        *((Order(Do.BIND),) if pair.cluster.export_root is not None else ()),
         Order(Do.START_RECOVERY),
         Order(Do.PLACE_EXPORTS),
         Order(Do.START_SERVER),
@@ -146,6 +148,7 @@ BEHIND_THE_BARRIER = frozenset(
         Do.ATTACH,
         Do.PROMOTE,
         Do.MOUNT,
+        Do.BIND,
         Do.START_RECOVERY,
         Do.PLACE_EXPORTS,
         Do.START_SERVER,
@@ -238,6 +241,11 @@ def _mount(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
     return _judged(facts.mounts, lambda found: name in found and found[name].state is MountState.RIGHT)
 
 
+def _bind(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:
+    """It goes with the volumes: the kernel knows nothing of a tree, so that unmounting takes all mounts of a device."""
+    return _judged(facts.binds, lambda found: not found.missing)
+
+
 def _unmount(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
     name = VolumeName(order.subject)
     return _judged(facts.mounts, lambda found: name not in found or found[name].gone)
@@ -298,6 +306,7 @@ _TESTS: Mapping[Do, Callable[[Order, NodeFacts, Pair], Met]] = {
     Do.ATTACH: _attach,
     Do.PROMOTE: _promote,
     Do.MOUNT: _mount,
+    Do.BIND: _bind,
     Do.START_RECOVERY: _start_recovery,
     Do.PLACE_EXPORTS: _place_exports,
     Do.START_SERVER: _start_server,

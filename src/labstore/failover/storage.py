@@ -341,11 +341,16 @@ class Storage:
                 MountBusy(node, str(volume.name), holder.text())
                 for volume in self.pair.volumes
                 for holder in self._of_living(volume.name)
-                if holder.unit not in stopped
+                if holder.unit not in stopped and not self._goes_along(holder)
             ]
         except TROUBLE as error:
             raise StepFailed(StepNotDone(node, "look for who holds the volumes", str(error))) from error
         return tuple(dict.fromkeys(found))
+
+    def _goes_along(self, holder: Holder) -> bool:
+        """A mount of the export tree comes away with its volume."""
+        root = self.pair.cluster.export_root
+        return root is not None and holder.kind is HolderKind.MOUNT and holder.what.startswith(f"{root}/")
 
     def _of_living(self, volume: VolumeName) -> tuple[Holder, ...]:
         device = self.observer.device(volume)

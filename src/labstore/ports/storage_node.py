@@ -23,6 +23,7 @@ class Aspect(StrEnum):
     REPLICATION = "replication"
     GENERATIONS = "generations"
     MOUNTS = "mounts"
+    BINDS = "binds"
     SERVER = "server"
     RECOVERY = "recovery"
     EXPORTS = "exports"
@@ -60,6 +61,15 @@ class MountFound:
     def gone(self) -> bool:
         """Whether nothing of the file system is left on this node: only then its device can be let go."""
         return self.state in (MountState.ABSENT, MountState.FOREIGN) and not self.elsewhere and not self.alive
+
+
+@dataclass(frozen=True, slots=True)
+class BindsFound:
+    """The tree of bind mounts from which shares are exported: how many there shall be, and the places of those that
+    are not there although the directory that they would show is. None where shares are exported where they lie."""
+
+    wanted: int = 0
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +184,7 @@ class NodeFacts:
     replication: Answer[Replicated] | None = None
     generations: Answer[Mapping[ResourceName, Generations]] | None = None
     mounts: Answer[Mounted] | None = None
+    binds: Answer[BindsFound] | None = None
     server: Answer[ServerFound] | None = None
     recovery: Answer[RecoveryFound] | None = None
     exports: Answer[ExportsFound] | None = None
@@ -226,6 +237,7 @@ class Do(StrEnum):
     ATTACH = "attach"
     PROMOTE = "promote"
     MOUNT = "mount"
+    BIND = "bind"
     START_RECOVERY = "start-recovery"
     PLACE_EXPORTS = "place-exports"
     START_SERVER = "start-server"
