@@ -53,13 +53,15 @@ class AccountHands:
 
 @dataclass
 class AccountsRoom:
-    """The accounts of a site. `change` is what a command line says otherwise than the file. Raises BadFile, OSError."""
+    """The accounts of a site. `change` is what a command line says otherwise than the file; `parting` is called before
+    a cycle's connections are closed. Raises BadFile, OSError."""
 
     source: SiteSource
     who: str
     hands: AccountHands = field(default_factory=AccountHands)
     change: Callable[[DbusersSettings], DbusersSettings] = lambda settings: settings
     node: str = field(default_factory=node_name)
+    parting: Callable[[], None] = lambda: None
     _made: tuple[DbusersSettings, DbCycle] | None = field(default=None, init=False)
 
     @property
@@ -101,8 +103,8 @@ class AccountsRoom:
             self._let_go(self._made[1])
             self._made = None
 
-    @staticmethod
-    def _let_go(cycle: DbCycle) -> None:
+    def _let_go(self, cycle: DbCycle) -> None:
+        self.parting()
         cycle.observer.crew.close()
         cycle.observer.ledger.close()
 

@@ -29,6 +29,11 @@ COMMANDS: Mapping[str, Place] = {
     ),
     "check": Place("labstore.cli.status", "check", "One line for monitoring, with status 0, 1, 2 or 3."),
     "config": Place("labstore.cli.config", "config", "The site file: check it, explain it, describe it to an editor."),
+    "dbusers": Place(
+        "labstore.cli.dbusers",
+        "dbusers",
+        "Database accounts of tools and users: show, plan, apply, remove, rotate, limit.",
+    ),
     "exports": Place("labstore.cli.exports", "exports", "Who may mount what: show, plan, apply, roll back, explain."),
     "failover": Place(
         "labstore.cli.failover",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from textwrap import wrap
 
 import click
 
+from labstore.cli.check_failover import CHECKS
 from labstore.cli.exit import Exit
 from labstore.cli.options import Chosen, Told, hands, json_option, site_options
 from labstore.cli.output import WIDTH, emit, line, reports
@@ -125,6 +127,8 @@ def _room(room: RoomStatus, now: datetime) -> None:
 
 def _details(kept: Kept, now: datetime) -> list[str]:
     facts, found = kept.facts, []
+    if kept.room == "dbusers":
+        return _of_accounts(kept, now)
     if facts.get("generation") is not None:
         found.append(
             f"generation {facts['generation']}; cycle {kept.number}, {ago((now - kept.ended).total_seconds())} ago"
@@ -136,6 +140,17 @@ def _details(kept: Kept, now: datetime) -> list[str]:
     if facts.get("untouched_count"):
         held = plural(int(facts.get("held_clients") or 0), "client")
         found.append(f"{held} kept in doubt; labstore exports plan lists them")
+    return found
+
+
+def _of_accounts(kept: Kept, now: datetime) -> list[str]:
+    facts = kept.facts
+    found = [f"cycle {kept.number}, {ago((now - kept.ended).total_seconds())} ago, in {kept.seconds:.1f} s"]
+    if facts.get("unconverged"):
+        age = ago(float(facts.get("oldest_unconverged") or 0))
+        found.append(f"{facts['unconverged']} on their way, the oldest for {age}")
+    if facts.get("untouched"):
+        found.append(f"{plural(int(facts['untouched']), 'account')} left alone; labstore dbusers plan lists them")
     return found
 
 
@@ -152,6 +167,10 @@ def check() -> None:
     Example:
       labstore check exports
     """
+
+
+for of_pair in CHECKS:
+    check.add_command(of_pair)
 
 
 @check.command()
@@ -171,7 +190,7 @@ def exports(warning: float | None, critical: float | None, as_json: bool, chosen
     """
     run_dir, broken = _run_dir(chosen)
     now = hands().clock.now()
-    found, unreadable = read_all(run_dir)
+    found, unreadable = read_all(run_dir, ("exports",))
     rooms = [_limited(kept, run_dir, now, warning, critical) for kept in found if chosen.cluster in (None, kept.name)]
     health = Health.UNKNOWN if unreadable and not rooms else worst(rooms)
     if broken:
@@ -184,6 +203,61 @@ def exports(warning: float | None, critical: float | None, as_json: bool, chosen
     else:
         click.echo(f"EXPORTS {health.name} - {_plain(text)} | {' '.join(_perfdata(rooms, now))}".rstrip(" |"))
     sys.exit(int(health))
+
+
+@check.command("dbusers")
+@click.option("--warning", type=float, default=1800.0, show_default=True, help="Age of the oldest account on its way.")
+@click.option("--critical", type=float, default=14400.0, show_default=True, help="The same, for CRITICAL.")
+@json_option
+@site_options
+def dbusers(warning: float, critical: float, as_json: bool, chosen: Chosen) -> None:
+    """Check database accounts, as monitoring wants it: one line and performance data.
+
+    OK while all that can be done is done, WARNING when something waits for a person, a server is away or an account is
+    on its way for long, CRITICAL when something failed or the daemon does not run, UNKNOWN when nobody has reported.
+
+    \b
+    Example:
+      labstore check dbusers --warning 600
+    """
+    run_dir, broken = _run_dir(chosen)
+    now = hands().clock.now()
+    found, unreadable = read_all(run_dir, ("dbusers",))
+    rooms = [_aged(judged(kept, now, alive_of(run_dir, kept)), warning, critical) for kept in found]
+    health = Health.UNKNOWN if unreadable or not rooms else worst(rooms)
+    if broken:
+        health = max(health, Health.CRITICAL) if rooms else Health.UNKNOWN
+    texts = [f"{room.kept.name}: {room.headline}{_first_waiting(room)}" for room in rooms]
+    texts += [f"site file: {problem.message()}" for problem in broken[:1]] + list(unreadable[:1])
+    text = "; ".join(texts) or f"nothing has reported in {run_dir}"
+    if as_json:
+        emit({"health": health.name, "text": text, "rooms": [room.to_dict() for room in rooms]})
+    else:
+        perfdata = " ".join(each for room in rooms for each in _account_figures(room.kept))
+        click.echo(f"DBUSERS {health.name} - {_plain(text)} | {perfdata}".rstrip(" |"))
+    sys.exit(int(health))
+
+
+def _aged(room: RoomStatus, warning: float, critical: float) -> RoomStatus:
+    """One that is on its way for too long is told, whatever the cycle says."""
+    age = float(room.kept.facts.get("oldest_unconverged") or 0)
+    health = Health.CRITICAL if age > critical else Health.WARNING if age > warning else Health.OK
+    return replace(room, health=max(room.health, health))
+
+
+def _account_figures(kept: Kept) -> list[str]:
+    facts = kept.facts
+    if "accounts" not in facts:
+        return [f"'cycle'={kept.seconds:.3f}s"]
+    numbers = {
+        "accounts": sum(facts["accounts"].values()),
+        "unconverged": facts["unconverged"],
+        "oldest_unconverged": f"{float(facts['oldest_unconverged']):.0f}s",
+        "away": sum(not words["answers"] for words in facts["hosts"].values()),
+        "refused": len(kept.refused),
+        "cycle": f"{kept.seconds:.3f}s",
+    }
+    return [f"'{key}'={value}" for key, value in numbers.items()]
 
 
 def _limited(kept: Kept, run_dir: Path, now: datetime, warning: float | None, critical: float | None) -> RoomStatus:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from labstore.config.sections.dbusers import DbusersFile, HostFile, LimitFile, LoginFile, MariadbFile, RuleFile
 from labstore.formats.dbusers_yaml import Original
@@ -56,8 +57,13 @@ def resolved(
 ) -> DbusersSettings:
     """The settings; meaningless where `findings` has problems afterwards. `original` None where its file is named and
     was not read: then nothing is missing that it may say."""
-    whole = original is not None or file.original is None
+    whole = (original is not None or file.original is None) and not _serves_files_only(file)
     return _Resolver(findings, file, site, base, secret, original or NOTHING, whole).settings()
+
+
+def _serves_files_only(file: DbusersFile) -> bool:
+    """A machine that keeps files for a daemon elsewhere needs no servers and no directory of its own."""
+    return file.writer is not None and not file.hosts and file.original is None
 
 
 @dataclass
@@ -230,6 +236,8 @@ class _Resolver:
                 self._say(where, f"the service for {kind.value} has no url", "write `url: https://nfs1/v1`", True)
             if kind in bases:
                 self._say(where, f"the homes of {kind.value} are here and elsewhere", "one of the two", True)
+            if each.url is not None and not _private(each.url):
+                self._say((*where, "url"), "passwords would go unencrypted over the network", "write https://")
             password = self.secret(each.password_file, ("dbusers", *where, "password_file"))
             remote[kind] = RemoteFilesSettings(each.url or "", each.user, password, each.ca_file, each.deadline)
         for kind in sorted(kinds):
@@ -313,6 +321,11 @@ class _Resolver:
             return None
         written = "listen" in metrics.model_fields_set
         return metrics.listen.port if written else self.original.metrics_port or metrics.listen.port
+
+
+def _private(url: str) -> bool:
+    at = urlsplit(url)
+    return at.scheme == "https" or at.hostname in LOOPBACK
 
 
 def _values(section: Any) -> dict[str, Any]:

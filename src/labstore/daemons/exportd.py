@@ -7,23 +7,21 @@ for as long as it lives, so that everybody can tell whether it does.
 from __future__ import annotations
 
 import contextlib
-import signal
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import random
-from types import FrameType
 from typing import Any
 
 import structlog
-from prometheus_client import start_http_server
 
 from labstore.assembly import ExportsRoom, StateElsewhere, alive_file, exports_lock, history_file
+from labstore.daemons.base import Defect, Ending, Flags, listen
 from labstore.exports.cycle import ExportCycle
 from labstore.exports.history import Pin
 from labstore.model.cloud import Instance, Presence
-from labstore.model.site import InventoryKind, MetricsSettings, Site
+from labstore.model.site import InventoryKind, Site
 from labstore.ports.inventory import Inventory, Snapshot
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.loop import Pace
@@ -55,37 +53,6 @@ EXPORTFS = 1000.0
 
 
 @dataclass(frozen=True)
-class Defect(Report):
-    """An exception that nobody foresaw. The traceback is in the log."""
-
-    where: str
-    what: str
-
-    code = "defect"
-    severity = Severity.ERROR
-
-    def message(self) -> str:
-        return f"a defect of labstore ended the cycle: {self.what} ({self.where})"
-
-    def remedy(self) -> str:
-        return f"what is served stays served; report it with: journalctl -u {NAME} -p err"
-
-
-@dataclass(frozen=True)
-class MetricsUnheard(Report):
-    listen: str
-    reason: str
-
-    code = "metrics-unheard"
-
-    def message(self) -> str:
-        return f"metrics cannot be asked for at {self.listen}: {self.reason}"
-
-    def remedy(self) -> str:
-        return "free the port or change metrics.listen, then restart the daemon; exports do not depend on it"
-
-
-@dataclass(frozen=True)
 class WaitingForLock(Report):
     holder: str
 
@@ -110,10 +77,6 @@ class NotMountedHere(Report):
         return f"volume {self.volume}, on which the exports are remembered, is {self.found}: another node serves"
 
 
-class Ending(BaseException):
-    """TERM came while the inventory was being asked: nothing is being written, so there is nothing to finish."""
-
-
 class Interruptible:
     """An inventory whose answers are not waited for once the end was asked for."""
 
@@ -133,47 +96,6 @@ class Interruptible:
             return self._inventory.confirm(instances)
 
 
-@dataclass
-class Flags:
-    """What signals ask for. Handlers only set these, and wake whoever sleeps."""
-
-    wake: Callable[[], None] = lambda: None
-    stopping: bool = False
-    reloading: bool = False
-    _asking: bool = False
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        self._asking = True
-        try:
-            if self.stopping:
-                raise Ending
-            yield
-        finally:
-            self._asking = False
-
-    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        self.stopping = True
-        self.wake()
-        if self._asking:
-            raise Ending
-
-    def reload(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        self.reloading = True
-        self.wake()
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """TERM and INT stop, HUP reloads, while the block runs. In the main thread only."""
-        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.reload}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def serve(room: ExportsRoom, once: bool = False, overrides: frozenset[Override] = frozenset()) -> State | None:
     """Run the daemon in the foreground until it is told to stop; the state of the one cycle with `once`, FAILED after
     too many defects, None after an orderly end. Raises what ExportDaemon.run raises."""
@@ -187,21 +109,8 @@ def serve(room: ExportsRoom, once: bool = False, overrides: frozenset[Override] 
             return State.FAILED
     metrics = ExportMetrics()
     daemon.seen = metrics.seen
-    daemon.notes = listen(room.source().metrics, metrics)
+    daemon.notes = listen(room.source().metrics, metrics.registry)
     return State.FAILED if daemon.run() else None
-
-
-def listen(settings: MetricsSettings | None, metrics: ExportMetrics) -> tuple[Report, ...]:
-    """Let Prometheus ask. A port that is taken costs the metrics, never the exports; every record says so."""
-    if settings is None:
-        return ()
-    try:
-        start_http_server(settings.port, settings.host, metrics.registry)
-    except OSError as error:
-        unheard = MetricsUnheard(f"{settings.host}:{settings.port}", error.strerror or str(error))
-        log.error(unheard.message(), code=unheard.code, remedy=unheard.remedy())
-        return (unheard,)
-    return ()
 
 
 @dataclass

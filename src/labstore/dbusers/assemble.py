@@ -22,6 +22,7 @@ from labstore.ports.replica_server import ReplicaServer
 from labstore.sources.file_directory import FileDirectory
 from labstore.sources.ledger.ledger import SqlLedger
 from labstore.sources.ledger.store import MariaStore, SqliteStore
+from labstore.sources.remote_files import FilesByKind, RemoteFiles
 from labstore.sources.replica_hands import connect
 from labstore.sources.replica_server import MariaReplica
 from labstore.system.credential_files import CredentialFiles
@@ -50,7 +51,11 @@ def servers(
 
 
 def writer(settings: DbusersSettings, clock: Clock) -> CredentialWriter:
-    return CredentialFiles(settings.files, clock)
+    """Files on this machine; those of some kinds on others, if the site says so."""
+    here = CredentialFiles(settings.files, clock)
+    services = {remote: RemoteFiles(remote, clock) for remote in set(settings.files.remote.values())}
+    elsewhere = {kind: services[remote] for kind, remote in settings.files.remote.items()}
+    return FilesByKind(here, elsewhere) if elsewhere else here
 
 
 def holder() -> str:

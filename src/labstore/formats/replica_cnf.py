@@ -63,15 +63,30 @@ def file_request(value: Mapping[str, Any]) -> FileRequest:
 
 
 def write_request(value: Mapping[str, Any], uids: UidRange) -> WriteRequest:
-    """Raises BadRequest. A PAWS file's owner is one fixed uid, the number of its account is the PAWS id; everybody
-    else's account bears the owner's uid."""
+    """Raises BadRequest."""
+    return _owned(value, uids, Secret(_text(value, "password")))
+
+
+def owner_request(value: Mapping[str, Any], uids: UidRange) -> WriteRequest:
+    """The same without a password, where labstore's own client asks about a file. Raises BadRequest."""
+    return _owned(value, uids, NO_SECRET)
+
+
+def named_owner(value: Mapping[str, Any]) -> bool:
+    """Whether a read or delete says whose file it is; the original's callers do not."""
+    return "uid" in value and "mysql_username" in value
+
+
+def _owned(value: Mapping[str, Any], uids: UidRange, password: Secret) -> WriteRequest:
+    """A PAWS file's owner is one fixed uid, the number of its account is the PAWS id; everybody else's account bears
+    the owner's uid."""
     kind, name = _whose(value)
     user = _attempt(lambda: DbUser(_text(value, "mysql_username")))
     uid = _attempt(lambda: uids.check(_number(value, "uid")))
     number = int(name) if kind is AccountKind.PAWS else uid
     if user != DbUser.of(kind, number):
         raise BadRequest(f"{user} is not the database account of {kind.value} {shown(name)}", 400)
-    return WriteRequest(kind, name, _flag(value), uid, user, Secret(_text(value, "password")))
+    return WriteRequest(kind, name, _flag(value), uid, user, password)
 
 
 def ok(**detail: Any) -> dict[str, Any]:

@@ -19,6 +19,8 @@ LIMIT = 64 << 20
 MOST = 1000
 """Entries of each list that are kept; an outage of everything must not cost megabytes per cycle."""
 
+ROOMS = ("exports", "dbusers")
+"""The rooms that keep records, in the order in which they are shown."""
 LASTING = frozenset(
     {"generation", "served_exports", "served_clients", "served_projects", "complete", "listing_every", "running"}
 )
@@ -165,7 +167,7 @@ def read(path: Path) -> Kept:
         raise BadRecord(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def read_all(run_dir: Path, rooms: Iterable[str] = ("exports",)) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
+def read_all(run_dir: Path, rooms: Iterable[str] = ROOMS) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
     """The newest record of everything in these rooms, and what could not be read."""
     found: list[Kept] = []
     wrong: list[str] = []

@@ -39,6 +39,7 @@ GRACE = timedelta(seconds=30)
 _DOWN = frozenset({"not-served"})
 """Reports of something that a client notices at once."""
 DAEMON = "labstore-exportd"
+DAEMONS: Mapping[str, str] = {"exports": DAEMON, "dbusers": "labstore-dbusersd"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class RoomStatus:
     @property
     def next(self) -> tuple[str, ...]:
         """What to do, in order, each once."""
-        first = (f"see why: systemctl status {DAEMON}; journalctl -u {DAEMON}",) if self.silent else ()
+        daemon = DAEMONS[self.kept.room]
+        first = (f"see why: systemctl status {daemon}; journalctl -u {daemon}",) if self.silent else ()
         return first + tuple(dict.fromkeys(said.remedy for said in self.waiting if said.remedy))
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,6 +153,8 @@ def _headline(kept: Kept, silent: str | None) -> str:
     facts = kept.facts
     if kept.state is State.STANDBY:
         return "standby: another node serves"
+    if kept.room == "dbusers":
+        return _accounts(kept)
     served = ", ".join(plural(int(facts.get(f"served_{word}s") or 0), word) for word in ("export", "client"))
     return {
         State.CONVERGED: f"converged: {served}",
@@ -165,3 +169,22 @@ def _holding(facts: Mapping[str, Any]) -> str:
     parts = [f"{plural(missing, 'answer')} missing"] if missing else []
     parts += [f"{plural(held, 'client')} in doubt"] if held else []
     return ", ".join(parts) or "something is in doubt"
+
+
+def _accounts(kept: Kept) -> str:
+    """The headline of database accounts."""
+    facts = kept.facts
+    if "accounts" not in facts:
+        return kept.state.value
+    total = sum(facts["accounts"].values())
+    here = f"{plural(total, 'account')} on {plural(len(facts['hosts']), 'server')}"
+    away = [host for host, words in facts["hosts"].items() if not words["answers"]]
+    doubts = [f"{', '.join(away[:3])} away"] if away else []
+    doubts += [f"{source} not listed" for source, count in facts["listed"].items() if count is None]
+    doubts += [f"{facts['untouched']} left alone"] if facts.get("untouched") else []
+    return {
+        State.CONVERGED: f"converged: {here}",
+        State.HOLDING: f"holding: {here}; {', '.join(doubts) or 'something is in doubt'}",
+        State.REFUSED: f"refused: {plural(len(kept.refused), 'decision')} needed; {here}",
+        State.FAILED: f"failed: {plural(int(facts.get('failed') or 0), 'step')} of {facts.get('steps')}; {here}",
+    }[kept.state]

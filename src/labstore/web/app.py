@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from labstore import __version__
 from labstore.assembly import SiteSource
+from labstore.telemetry.dbusers_metrics import AccountMetrics
 from labstore.telemetry.metrics import ExportMetrics
 from labstore.telemetry.status import listing_age
 from labstore.telemetry.words import ago, plural, safe
@@ -88,10 +89,14 @@ def _metrics(reader: Reader) -> Callable[[Request], Response]:
     """Gauges of the newest records; the daemon itself counts cycles and calls."""
 
     def endpoint(_request: Request) -> Response:
-        metrics = ExportMetrics(now=lambda: reader.now().timestamp())
-        for room in reader.rooms()[0]:
-            metrics.seen(room.kept)
-        return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+        exports, accounts = ExportMetrics(now=lambda: reader.now().timestamp()), AccountMetrics(build=False)
+        kept = [room.kept for room in reader.rooms()[0]]
+        for each in kept:
+            (accounts if each.room == "dbusers" else exports).seen(each)
+        text = generate_latest(exports.registry)
+        if any(each.room == "dbusers" for each in kept):
+            text += generate_latest(accounts.registry)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return endpoint
 
@@ -142,6 +147,8 @@ class Page:
 def _figures(kept: Any, now: datetime) -> list[tuple[str, str]]:
     """The figures of a room, with their names, as the page shows them."""
     facts = kept.facts
+    if kept.room == "dbusers":
+        return _account_figures(facts)
     age = listing_age(kept, now)
     found = [
         ("exports", facts.get("served_exports")),
@@ -189,3 +196,13 @@ class SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def _account_figures(facts: Any) -> list[tuple[str, str]]:
+    if "accounts" not in facts:
+        return []
+    found = [(name, str(count)) for name, count in sorted(facts["accounts"].items())]
+    found.append(("on their way", str(facts["unconverged"])))
+    for host, words in facts["hosts"].items():
+        found.append((host, f"{words['present']} present, {words['absent']} absent" if words["answers"] else "away"))
+    return found

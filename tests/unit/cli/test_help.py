@@ -22,6 +22,8 @@ from tests.support.hang import HANGS
 
 NO_JSON = {
     "labstore exports run": "follows, and shows nothing",
+    "labstore dbusers run": "follows, and shows nothing",
+    "labstore dbusers writer": "serves, and shows nothing",
     "labstore web run": "serves, and shows nothing",
     "labstore blocksync serve": "answers a program",
     "labstore failover agent": "answers a program",

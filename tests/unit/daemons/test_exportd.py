@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from labstore.assembly import ExportsRoom, SiteSource, alive_file, exports_lock, from_site_file
-from labstore.daemons import exportd
-from labstore.daemons.exportd import Ending, ExportDaemon, Flags, Interruptible
+from labstore.daemons import base, exportd
+from labstore.daemons.base import Ending, Flags
+from labstore.daemons.exportd import ExportDaemon, Interruptible
 from labstore.exports.history import Pin
+from labstore.model.site import MetricsSettings
 from labstore.ports.inventory import Snapshot
 from labstore.ports.node import VolumeState
 from labstore.reconcile.record import State
@@ -449,8 +451,8 @@ def test_a_metrics_port_that_is_taken_costs_the_metrics_alone_and_every_record_s
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        settings = exportd.MetricsSettings("127.0.0.1", taken.getsockname()[1])
-        lab.daemon.notes = exportd.listen(settings, exportd.ExportMetrics())
+        settings = MetricsSettings("127.0.0.1", taken.getsockname()[1])
+        lab.daemon.notes = base.listen(settings, exportd.ExportMetrics().registry)
     lab.run(2)
     assert lab.states == ["converged"] * 2
     assert all(kept.reports[-1].code == "metrics-unheard" for kept in lab.kept)
