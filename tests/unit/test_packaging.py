@@ -37,7 +37,7 @@ def test_systemd_takes_the_units(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / path.name
     copy.write_text(path.read_text().replace("/usr/bin/labstore", "/bin/true"))
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(copy)], check=False, capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", "--man=no", str(copy)], check=False, capture_output=True, text=True, timeout=60
     )
     said = [line for line in done.stderr.splitlines() if path.name in line]
     assert (done.returncode, said) == (0, [])
