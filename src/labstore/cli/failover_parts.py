@@ -96,6 +96,10 @@ class Parts:
             return made(self.pair, name, self.here)
         return self.local() if name == self.here else over_ssh(self.pair, name)
 
+    def own(self) -> StorageNode:
+        """This machine as a node. Stops the command where it is none."""
+        return self.node(self.here) if self.here is not None else self.local()
+
     def mover(self, tell: Callable[[Progress], None] = lambda _progress: None) -> PairMover:
         """Both nodes; `own` is this machine where it is one of them, else the first."""
         first, second = (node.name for node in self.pair.cluster.nodes)

@@ -8,7 +8,7 @@ import pytest
 
 from labstore.config.load import load
 from labstore.model.binds import BindsSettings
-from labstore.model.names import ExportPath, ProjectName
+from labstore.model.names import ProjectName
 from labstore.model.site import Site
 from tests.support.site_text import BASE, base_with, problems_of
 
@@ -86,4 +86,3 @@ def test_what_would_open_a_share_to_everybody_is_refused(tmp_path: Path, written
 
 def test_an_export_root_is_a_path(tmp_path: Path) -> None:
     assert problems_of(tmp_path / "site.yaml", base_with("    service_names", ROOT.replace("/exp", "exp")))
-    assert ExportPath("/exp")
