@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import socket
 import threading
@@ -17,6 +18,8 @@ from typing import Any
 CHUNK = 1 << 16
 _RESERVED = range(600, 1024)
 """Ports that a kernel client takes its own from (sunrpc.min_resvport and up)."""
+_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+"""A port that is not to be had: taken, taken towards this server, or below 1024 without the right to it."""
 _START_DEADLINE = 10.0
 
 
@@ -77,14 +80,23 @@ class Relays:
                 await asyncio.gather(_pump(reader, there), _pump(there_reader, writer))
 
     async def _reach(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        own = _bound(address, self.reserved)
-        own.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", self.server_port))
-        except OSError:
-            own.close()
-            raise
-        return await asyncio.open_connection(sock=own)
+        """Bound is not yet had: another connection of this address may hold the port, which connect(2) says."""
+        for port in [*(random.sample(_RESERVED, len(_RESERVED)) if self.reserved else ()), 0]:
+            own = socket.socket()
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own.setblocking(False)
+            try:
+                own.bind((address, port))
+                await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", self.server_port))
+                return await asyncio.open_connection(sock=own)
+            except OSError as error:
+                own.close()
+                if error.errno not in _TAKEN:
+                    raise
+            except BaseException:
+                own.close()
+                raise
+        raise OSError(errno.EADDRNOTAVAIL, "no port to speak from", address)
 
     async def _shut(self) -> None:
         for task in list(self._tasks):
@@ -103,15 +115,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     finally:
         with contextlib.suppress(OSError):
             writer.close()
-
-
-def _bound(address: str, reserved: bool) -> socket.socket:
-    """A socket that speaks from this address, from a reserved port where that is wanted, allowed and one is free."""
-    for port in [*(random.sample(_RESERVED, 40) if reserved else ()), 0]:
-        own = socket.socket()
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            own.bind((address, port))
-            return own
-        own.close()
-    raise OSError(99, "no port to speak from", address)

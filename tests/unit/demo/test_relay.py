@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from labstore.demo.relay import Relays
+from tests.support.hang import HANGS
 
 
 class Greeter:
@@ -93,3 +94,15 @@ def test_closing_ends_open_connections(greeter: Greeter) -> None:
         connection.settimeout(5.0)
         assert connection.recv(1) == b""
     relays.close()
+
+
+def test_a_port_that_a_connection_of_the_same_instance_has_is_not_taken_for_another(
+    greeter: Greeter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bind(2) gives it (SO_REUSEADDR), connect(2) does not."""
+    monkeypatch.setattr("labstore.demo.relay._RESERVED", range(1021, 1024))
+    with Relays(greeter.port) as relays, contextlib.ExitStack() as open_ones:
+        for _ in range(6):
+            connection = socket.create_connection(("127.0.0.1", relays.port_of("127.77.0.7")), HANGS)
+            open_ones.enter_context(connection)
+            assert connection.makefile().readline().strip() == "127.77.0.7"
