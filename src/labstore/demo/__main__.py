@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import structlog
+from pymysql import MySQLError
 from rich.console import Console
 from rich.live import Live
 from rich.padding import Padding
@@ -80,7 +81,7 @@ def _play(console: Console, stage: Stage, number: int, scene: Scene) -> Played:
     with console.status(f"{number:2}. {scene.title} ..."):
         try:
             said, proved = scene.play(stage), True
-        except (Unproven, TimeoutError, NfsError, ChildFailed, CommandFailed, OSError) as error:
+        except (Unproven, TimeoutError, NfsError, ChildFailed, CommandFailed, MySQLError, OSError) as error:
             said, proved = f"{type(error).__name__}: {error}", False
     played = Played(scene, time.monotonic() - started, said, proved)
     mark = "[green]proved[/]" if proved else "[red]FAILED[/]"
@@ -92,7 +93,8 @@ def _play(console: Console, stage: Stage, number: int, scene: Scene) -> Played:
 def _summary(console: Console, played: list[Played]) -> None:
     proved, seconds = sum(each.proved for each in played), sum(each.seconds for each in played)
     colour = "green" if proved == len(SCENES) else "red"
-    console.print(f"\n[{colour}]{proved} of {len(SCENES)} scenes proved[/] in {seconds:.0f} s, with real NFS mounts")
+    real = "with real NFS mounts and real logins"
+    console.print(f"\n[{colour}]{proved} of {len(SCENES)} scenes proved[/] in {seconds:.0f} s, {real}")
 
 
 # --- the live view ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from labstore.demo.accounts import Unproven, gives_an_account, limits_an_account, prove, rotates_unnoticed
 from labstore.demo.client import Mount, NfsError
 from labstore.demo.stage import Stage, until
 
@@ -18,19 +19,10 @@ OUTAGE = 6.0
 BASTION, WORKER, DOOMED, STRANGER = "tools-bastion-12", "tools-k8s-worker-101", "tools-static-15", "maps-tiles1"
 
 
-class Unproven(Exception):
-    """A scene did not show what it is there to show."""
-
-
 @dataclass(frozen=True)
 class Scene:
     title: str
     play: Callable[[Stage], str]
-
-
-def prove(so: bool, what: str) -> None:
-    if not so:
-        raise Unproven(what)
 
 
 @contextmanager
@@ -162,5 +154,10 @@ SCENES = (
     Scene("An empty source takes nothing away", survives_an_empty_source),
     Scene("Killed, it serves what was last known good", survives_being_killed),
     Scene("Every grant is explained, every generation kept", explains_itself),
+    Scene("A new tool gets a database account", gives_an_account),
+    Scene("A limit holds", limits_an_account),
+    Scene("A password is replaced, and nobody notices", rotates_unnoticed),
     Scene("A status page", shows_a_page),
 )
+
+__all__ = ["SCENES", "Scene", "Unproven"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class SmallCloud:
 
     directory: Path
     instances: dict[str, tuple[str, str]] = field(default_factory=lambda: dict(FIRST))
+    tools: dict[str, int] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -63,7 +65,45 @@ class SmallCloud:
         """The source fails: the file holds this instead."""
         write_atomic(self.file, text.encode())
 
-    def write_site(self, bus: Path, port: int) -> None:
+    # --- tools and their database accounts --------------------------------------------------------------------------
+
+    @property
+    def homes(self) -> Path:
+        return self.directory / "homes"
+
+    def home(self, tool: str) -> Path:
+        return self.homes / tool
+
+    def add_tool(self, name: str, uid: int) -> Path:
+        """A tool in the directory, with its home."""
+        home = self.home(name)
+        home.mkdir(mode=0o755)
+        os.chown(home, uid, uid)
+        self.tools[name] = uid
+        self.write_people()
+        return home
+
+    def write_people(self) -> None:
+        write_atomic(self.directory / "people.yaml", json.dumps({"tools": self.tools, "users": {}}).encode())
+
+    def _accounts(self, database: int) -> dict[str, object]:
+        secret = self.directory / "replica.password"
+        secret.touch(mode=0o400)
+        secret.write_text(secrets.token_hex(16) + "\n")
+        return {
+            "directory": {"source": "file", "file": "people.yaml"},
+            "login": {"password_file": str(secret), "tls": "off"},
+            "hosts": {f"127.0.0.1:{database}": {}},
+            # a demonstration that is killed leaves nothing that `rm -rf` could not remove
+            "files": {"tool": str(self.homes), "immutable": False},
+            "kinds": ["tool"],
+            "pacing": {"interval": "5s"},
+            "metrics": {"enabled": False},
+        }
+
+    # --- the site ---------------------------------------------------------------------------------------------------
+
+    def write_site(self, bus: Path, port: int, database: int) -> None:
         shares = {name: {"gid": gid, "shares": {"project": True}} for name, gid in PROJECTS.items()}
         site = {
             "site": "demo",
@@ -81,6 +121,7 @@ class SmallCloud:
             "projects": shares,
             "inventory": {"source": "file", "file": str(self.file)},
             "exports": {"poll": "1s", "listing": "30s"},
+            "dbusers": self._accounts(database),
             "metrics": {"enabled": False},
         }
         write_atomic(self.site_file, json.dumps(site, indent=1).encode())
@@ -91,3 +132,5 @@ class SmallCloud:
             directory.mkdir(parents=True)
             directory.chmod(0o2775)
             os.chown(directory, 0, gid)
+        self.homes.mkdir(mode=0o755)
+        self.write_people()

@@ -17,6 +17,7 @@ from typing import Any
 
 from labstore.demo.child import Child
 from labstore.demo.client import Instance
+from labstore.demo.database import PrivateMaria
 from labstore.demo.relay import Relays
 from labstore.demo.server import PrivateGanesha, free_port
 from labstore.demo.small_cloud import SmallCloud
@@ -51,8 +52,8 @@ def ground() -> Path:
 
 
 class Stage:
-    """The private NFS server, the export daemon, the status page and the instances. A context manager: at its end no
-    process, file, mount or address is left."""
+    """The private NFS server and database, the daemons, the status page and the instances. A context manager: at its
+    end no process, file, mount or address is left."""
 
     def __init__(self) -> None:
         self._ends = ExitStack()
@@ -79,7 +80,9 @@ class Stage:
         self.server = PrivateGanesha(self.directory / "nfs", exports)
         self._ends.callback(self.server.close)
         self.server.start_bus()
-        self.cloud.write_site(self.server.bus, self.server.port)
+        self.database = PrivateMaria(self.directory / "db")
+        self._ends.callback(self.database.close)
+        self.cloud.write_site(self.server.bus, self.server.port, self.database.port)
         self.cloud.make_shares()
         self.cloud.write()
         self.relays = self._ends.enter_context(Relays(self.server.port))
@@ -102,6 +105,14 @@ class Stage:
     def stop_daemon(self) -> None:
         if self._daemon is not None:
             self._daemon.stop()
+
+    def start_accounts(self) -> None:
+        """The daemon of database accounts; returns when it has looked for the first time."""
+        record = self.cloud.directory / "run" / "dbusers" / "demo.json"
+        argv = [sys.executable, "-m", "labstore", "dbusers", "run", "--site", str(self.cloud.site_file)]
+        daemon = Child(argv, self.directory / "accounts.log")
+        self._ends.callback(daemon.stop)
+        daemon.wait_until(record.exists, 30.0)
 
     def start_page(self) -> str:
         """The address of the status page."""
