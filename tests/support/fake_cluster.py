@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from labstore.failover.steps import key
 from labstore.model.address import Client
 from labstore.model.drbd import (
     ConnectionState,
@@ -76,6 +77,9 @@ class Machine:
     alive: bool = True
     attached: bool = True
     alone: set[ResourceName] = field(default_factory=set)
+    giving_up: set[ResourceName] = field(default_factory=set)
+    newest: str = ""
+    snapshots: list[str] = field(default_factory=list)
     roles: dict[ResourceName, Role] = field(default_factory=dict)
     disks: dict[ResourceName, Disk] = field(default_factory=dict)
     mounted: set[VolumeName] = field(default_factory=set)
@@ -134,6 +138,12 @@ class World:
             raise Killed(what)
         self.ticks += 1
         self.log.append(what)
+
+    def log_of(self, act: Callable[[], object]) -> tuple[str, ...]:
+        """The moments that pass in this while."""
+        before = len(self.log)
+        act()
+        return tuple(self.log[before:])
 
     # --- what must never be -----------------------------------------------------------------------------------------
 
@@ -247,11 +257,20 @@ class World:
                 a.state = b.state = source.state
             elif b.ids[0] in a.ids:
                 self._copy(a, b)
-            elif a.ids[0] in b.ids:
+            elif a.ids[0] in b.ids or resource in first.giving_up:
                 self._copy(b, a)
+            elif resource in second.giving_up:
+                self._copy(a, b)
             else:
                 first.alone.add(resource)
                 second.alone.add(resource)
+
+    def unseen(self) -> bool:
+        """Whether acknowledged writes are on one side alone although the other takes itself for the newest: nobody
+        could outdate it."""
+        first, second = self.machines.values()
+        both = [(first.disks[name], second.disks[name]) for name in self.resources]
+        return any(a.ids[0] != b.ids[0] and a.state is b.state is DiskState.UP_TO_DATE for a, b in both)
 
     def _copy(self, source: Disk, target: Disk) -> None:
         target.writes, target.ids, target.state = source.writes, source.ids, DiskState.UP_TO_DATE
@@ -377,11 +396,16 @@ class FakeNode:
 
     def act(self, order: Order) -> Said:
         self._reach()
+        if order.do is Do.EXAMINE:
+            return Said(data={"newest": self.me.newest})
+        if order.do is Do.KEEP_SNAPSHOT:
+            self.me.snapshots.append(order.subject)
+            return Said()
         for change in self._changes(order):
-            self.world.tick(f"{self.host}: {order.do}{':' + order.subject if order.subject else ''}")
+            self.world.tick(f"{self.host}: act {key(order)}")
             change()
             self.world.check()
-        self.world.tick(f"{self.host}: after {order.do}")
+        self.world.tick(f"{self.host}: after {key(order)}")
         return Said()
 
     def _fail(self, order: Order, reason: str) -> StepFailed:
@@ -480,6 +504,12 @@ class FakeNode:
             yield lambda: setattr(me, "attached", True)
             yield world.meet
 
+        elif order.do is Do.OUTDATE:
+            disk = me.disks[ResourceName(order.subject)]
+            if disk.state is DiskState.UP_TO_DATE:
+                yield lambda: setattr(disk, "state", DiskState.OUTDATED)
+        elif order.do in (Do.DISCONNECT, Do.CONNECT, Do.DISCARD):
+            yield from self._connection(order, ResourceName(order.subject))
         elif order.do is Do.PROMOTE:
             name = ResourceName(order.subject)
             self._may_promote(order, name)
@@ -489,6 +519,21 @@ class FakeNode:
             if resource.volume in me.mounted:
                 raise self._fail(order, "the device is held open")
             yield lambda: me.roles.__setitem__(resource.name, Role.SECONDARY)
+
+    def _connection(self, order: Order, name: ResourceName) -> Iterator[Callable[[], None]]:
+        """DRBD takes the word of the side that connects with `--discard-my-data`, and of no other."""
+        me, world = self.me, self.world
+        partner = world.machines[world.other(self.host)]
+        if order.do is Do.DISCONNECT:
+            yield lambda: me.alone.add(name)
+            return
+        if order.do is Do.DISCARD:
+            if me.roles[name] is Role.PRIMARY:
+                raise Forbidden(f"{self.host} gives up data that it serves")
+            yield lambda: me.giving_up.add(name)
+        yield lambda: me.alone.discard(name)
+        if name not in partner.alone:
+            yield world.meet
 
     def _may_promote(self, order: Order, name: ResourceName) -> None:
         me, world = self.me, self.world
@@ -519,6 +564,8 @@ class FakeNode:
             self.world.machines[self.host].held = False
 
     def note(self, entry: Entry) -> tuple[Report, ...]:
+        self._reach()
+        self.world.tick(f"{self.host}: journal {entry.event} {entry.step}")
         self.me.journal.append(entry)
         return ()
 
