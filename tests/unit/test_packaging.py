@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from labstore.daemons import exportd
+from labstore.daemons import dbusersd, exportd
 from labstore.model.site import MetricsSettings
 from labstore.system.exportfs import DEADLINE, SudoExportfs
-from labstore.telemetry.status import DAEMON
+from labstore.telemetry.status import DAEMON, DAEMONS
 from tests.support.fake_host import FakeHost
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,28 @@ def test_the_daemon_and_its_unit_agree() -> None:
     assert words["TimeoutStopSec"] == words["TimeoutStartSec"], "a step is finished, and it may be an exportfs"
     assert words["Restart"] == "on-failure"
     assert words["RuntimeDirectoryPreserve"] == "yes", "the newest record outlives the daemon"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("labstore-dbusersd", "labstore dbusers run"), ("labstore-dbusers-writer", "labstore dbusers writer")],
+)
+def test_what_keeps_files_may_give_them_away_and_protect_them_and_nothing_else(name: str, command: str) -> None:
+    words = unit(f"{name}.service")
+    assert words["ExecStart"] == f"/usr/bin/{command}"
+    assert "User" not in words, "it makes files for others"
+    assert set(words["CapabilityBoundingSet"].split()) == {
+        *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_LINUX_IMMUTABLE"),
+    }
+    assert words["NoNewPrivileges"] == "yes"
+    assert "RuntimeDirectory" not in words, "systemd would give the exports daemon's directory to root"
+
+
+def test_the_accounts_daemon_and_its_unit_agree() -> None:
+    words = unit("labstore-dbusersd.service")
+    assert DAEMONS["dbusers"] == dbusersd.NAME == "labstore-dbusersd"
+    assert (words["Type"], words["Restart"]) == ("notify", "always")
+    assert float(words["WatchdogSec"].removesuffix("min")) > 0
 
 
 def test_nothing_forbids_the_daemon_its_one_right() -> None:

@@ -236,6 +236,12 @@ def harvest(yes: bool, as_json: bool, chosen: Chosen) -> None:
     carry_out(room(chosen), frozenset(), (), yes, as_json, HARVESTED)
 
 
+def show_plan(here: AccountsRoom, only: tuple[str, ...], acts: frozenset[Act] | None) -> None:
+    """What would be done, for the old name's --dry-run; ends with the status of that."""
+    proposal = _shown(here, frozenset(), only, False, acts)
+    sys.exit(of_state(State(plan_words(here.name, proposal)["state"])))
+
+
 def carry_out(
     here: AccountsRoom,
     overrides: frozenset[Override],

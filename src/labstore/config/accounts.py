@@ -54,11 +54,12 @@ def resolved(
     base: Path,
     secret: SecretReader = no_secrets,
     original: Original | None = None,
+    ledger_tls: Tls = Tls.VERIFY,
 ) -> DbusersSettings:
     """The settings; meaningless where `findings` has problems afterwards. `original` None where its file is named and
-    was not read: then nothing is missing that it may say."""
+    was not read: then nothing is missing that it may say. `ledger_tls` is for the original's ledger."""
     whole = (original is not None or file.original is None) and not _serves_files_only(file)
-    return _Resolver(findings, file, site, base, secret, original or NOTHING, whole).settings()
+    return _Resolver(findings, file, site, base, secret, original or NOTHING, whole, ledger_tls).settings()
 
 
 def _serves_files_only(file: DbusersFile) -> bool:
@@ -75,6 +76,7 @@ class _Resolver:
     secret: SecretReader
     original: Original
     whole: bool
+    ledger_tls: Tls
 
     def settings(self) -> DbusersSettings:
         file = self.file
@@ -155,7 +157,9 @@ class _Resolver:
             return self._mariadb(ledger.mariadb)
         if ledger.sqlite is None and self.original.ledger_host:
             login = self.original.ledger
-            return LedgerSettings(host=self.original.ledger_host, user=login.user, password=login.password)
+            return LedgerSettings(
+                host=self.original.ledger_host, user=login.user, password=login.password, tls=self.ledger_tls
+            )
         return LedgerSettings(sqlite=ledger.sqlite or self.site.state_dir / "dbusers" / "ledger.sqlite")
 
     def _mariadb(self, file: MariadbFile) -> LedgerSettings:
@@ -200,6 +204,7 @@ class _Resolver:
             tls=file.tls or login.tls,
             ca_file=file.ca_file or login.ca_file,
             required=file.required,
+            surplus=file.surplus,
             keep_binlog=login.keep_binlog,
             procedures=login.procedures,
             connect_deadline=login.connect_deadline,

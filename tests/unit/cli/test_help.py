@@ -13,9 +13,12 @@ from click.testing import CliRunner
 
 from labstore import __version__
 from labstore.cli.compat import nfs_exportd
+from labstore.cli.compat_dbusers import maintain_dbusers
 from labstore.cli.compat_nfs import nfs_manage, nfs_manage_binds
+from labstore.cli.dbusers_parts import OVERRIDES as ACCOUNT_OVERRIDES
 from labstore.cli.exports import OVERRIDES
 from labstore.cli.main import COMMANDS, labstore
+from labstore.reports import dbusers as reports_of_accounts
 from labstore.reports import exports as reports_of_exports
 from labstore.reports.report import OVERRIDE_HELP, Report
 from tests.support.hang import HANGS
@@ -43,7 +46,12 @@ def walk(command: click.Command, path: str, context: click.Context) -> Iterator[
             yield from walk(sub, f"{path} {name}", context)
 
 
-OLD_NAMES = {"nfs-exportd": nfs_exportd, "nfs-manage": nfs_manage, "nfs-manage-binds": nfs_manage_binds}
+OLD_NAMES = {
+    "maintain-dbusers": maintain_dbusers,
+    "nfs-exportd": nfs_exportd,
+    "nfs-manage": nfs_manage,
+    "nfs-manage-binds": nfs_manage_binds,
+}
 """With the old options, which know no --json."""
 EVERY = [*walk(labstore, "labstore", click.Context(labstore)), *OLD_NAMES.items()]
 ENDS = [(path, command) for path, command in EVERY if not isinstance(command, click.Group)]
@@ -69,7 +77,7 @@ def test_every_help_fits_80_columns(path: str, command: click.Command) -> None:
     assert max(map(len, help_of(path, command).splitlines())) <= (90 if path == "nfs-exportd" else 80)
 
 
-@pytest.mark.parametrize("group", ["binds", "exports", "config", "check"])
+@pytest.mark.parametrize("group", ["binds", "dbusers", "exports", "config", "check"])
 def test_a_list_of_commands_cuts_nothing(group: str) -> None:
     assert "..." not in help_of(f"labstore {group}", labstore).split("Commands:")[1]
 
@@ -95,6 +103,15 @@ def test_every_override_that_a_refusal_of_exports_names_is_a_flag(name: str) -> 
     named = {report.override for report in vars(reports_of_exports).values() if _is_report(report) and report.override}
     assert named == set(OVERRIDES)
     for override in OVERRIDES:
+        assert f"--{override} Once: {OVERRIDE_HELP[override]}." in text
+
+
+@pytest.mark.parametrize("name", ["apply", "plan"])
+def test_every_override_that_a_refusal_of_accounts_names_is_a_flag(name: str) -> None:
+    text = " ".join(help_of(f"labstore dbusers {name}", labstore).split())
+    named = {report.override for report in vars(reports_of_accounts).values() if _is_report(report) and report.override}
+    assert named == set(ACCOUNT_OVERRIDES)
+    for override in ACCOUNT_OVERRIDES:
         assert f"--{override} Once: {OVERRIDE_HELP[override]}." in text
 
 
