@@ -25,6 +25,7 @@ class Sshd:
     authorized: Path
     public: str
     process: subprocess.Popen[bytes]
+    port: int
 
     def allow(self, forced: str | None = None) -> None:
         """Let the key in; with a forced command for that and nothing else."""
@@ -33,8 +34,9 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def private_sshd(folder: Path) -> Iterator[Sshd]:
-    """Skips the test where there is no sshd, or where one cannot be run."""
+def private_sshd(folder: Path, address: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[Sshd]:
+    """Skips the test where there is no sshd, or where one cannot be run. `within` begins its command line: another
+    network namespace, in which it listens on `address`."""
     if not Path(SSHD).exists() or shutil.which("ssh") is None:
         pytest.skip("openssh-server is not installed")
     if os.geteuid() != 0:
@@ -48,17 +50,17 @@ def private_sshd(folder: Path) -> Iterator[Sshd]:
     authorized = folder / "authorized_keys"
     authorized.touch(mode=0o600)
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {authorized}\n"
+        f"Port {port}\nListenAddress {address}\nHostKey {folder}/host\nAuthorizedKeysFile {authorized}\n"
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\nMaxStartups 100\n"
     )
     (folder / "config").write_text(
-        f"Host elsewhere\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/user\n IdentitiesOnly yes\n"
+        f"Host elsewhere\n HostName {address}\n Port {port}\n IdentityFile {folder}/user\n IdentitiesOnly yes\n"
         f" StrictHostKeyChecking accept-new\n UserKnownHostsFile {folder}/known_hosts\n LogLevel ERROR\n"
     )
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*within, SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port, process)
-        sshd = Sshd(folder / "config", authorized, (folder / "user.pub").read_text(), process)
+        _wait_for(address, port, process)
+        sshd = Sshd(folder / "config", authorized, (folder / "user.pub").read_text(), process, port)
         sshd.allow()
         yield sshd
     finally:
@@ -66,10 +68,10 @@ def private_sshd(folder: Path) -> Iterator[Sshd]:
         process.wait(10)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 10
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
             return
         time.sleep(0.02)
     pytest.fail("sshd did not come up")
