@@ -13,8 +13,9 @@ from tests.unit.backup.strategies import BACKUPS
 from tests.unit.binds.worlds import BINDS
 from tests.unit.dbusers.worlds import DBUSERS
 from tests.unit.exports.strategies import EXPORTS
+from tests.unit.failover.worlds import DOWN, UP
 
-PLANNERS: list[laws.Planner[Any, Any]] = [BACKUPS, BINDS, EXPORTS, DBUSERS]
+PLANNERS: list[laws.Planner[Any, Any]] = [BACKUPS, BINDS, DBUSERS, DOWN, EXPORTS, UP]
 
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=str)

@@ -60,8 +60,9 @@ def _plan(situation: Situation, orders: tuple[Order, ...], verb: Verb, needless:
 
 
 def _again(order: Order, steps: list[MoveStep]) -> bool:
-    """The barrier that this very plan raises comes down at its end."""
-    return order.do is Do.UNBLOCK and any(step.key == Do.BLOCK for step in steps)
+    """The barrier that this very plan raises comes down at its end, and what was verified before is verified anew."""
+    undone = {Do.UNBLOCK: {Do.BLOCK}, Do.VERIFY: {Do.BLOCK, Do.START_SERVER}}.get(order.do, set())
+    return any(step.key in undone for step in steps)
 
 
 def _step(order: Order, situation: Situation, verb: Verb) -> MoveStep:
