@@ -18,7 +18,7 @@ from labstore.dbusers.plan import DbPlan, plan_accounts
 from labstore.dbusers.requests import finished
 from labstore.dbusers.turns import Act, Change
 from labstore.model.dbusers_settings import DbusersSettings
-from labstore.model.ledger import AccountState, Lease, LedgerView, ListingNote
+from labstore.model.ledger import AccountRow, AccountState, Debt, Lease, LedgerView, ListingNote
 from labstore.ports.ledger import LedgerFailed, Listed, Note, NotLeader, Places, SchemaUnfit, Write
 from labstore.ports.node import Node
 from labstore.reconcile.facts import Fact, Missing
@@ -160,7 +160,9 @@ class DbCycle:
         reports += ended[:SHOWN_STEPS]
         state = state_of(plan, results, (), bool(missing))
         figures = _figures(facts, plan, results, ledger, self._last_seen(facts))
-        return self._record(started, state, plan, (*troubles, *_successes(results)), tuple(reports), figures)
+        refused = [Result(each.keys[0], Outcome.REFUSED, each.report) for each in plan.refusals if each.keys]
+        every = (*refused, *troubles, *_successes(results))
+        return self._record(started, state, plan, every, tuple(reports), figures)
 
     def _last_seen(self, facts: DbFacts) -> dict[str, datetime]:
         self._seen |= {str(key): answer.at for key, answer in facts.hosts.items() if isinstance(answer, Fact)}
@@ -293,13 +295,27 @@ def _figures(
 
 def _unconverged(ledger: LedgerView) -> int:
     """Accounts on their way, and places where one is owed."""
-    going = sum(row.state is not AccountState.LIVE for row in ledger.accounts.values())
-    return going + sum(len(owed) for owed in ledger.debts.values())
+    going = sum(row.state in _GOING for row in ledger.accounts.values())
+    return going + len(_owed(ledger))
 
 
 def _oldest(ledger: LedgerView, at: datetime) -> float:
-    """Seconds for which the oldest of them has been so. An open window of a rotation is not waited for."""
-    ways = (AccountState.ISSUING, AccountState.ROTATING)
-    since = [row.password_at for row in ledger.accounts.values() if row.state in ways and not row.suspended]
-    since += [debt.since for owed in ledger.debts.values() for debt in owed.values()]
+    """Seconds for which the oldest of them has been so."""
+    since = [
+        row.password_at
+        for row in ledger.accounts.values()
+        if row.state in _GOING and row.state is not AccountState.DROPPING and not row.suspended
+    ]
+    since += [debt.since or row.password_at for row, debt in _owed(ledger)]
     return max(((at - moment).total_seconds() for moment in since if moment is not None), default=0.0)
+
+
+_GOING = frozenset({AccountState.ISSUING, AccountState.ROTATING, AccountState.DROPPING})
+"""An open window of a rotation is not waited for."""
+
+
+def _owed(ledger: LedgerView) -> list[tuple[AccountRow, Debt]]:
+    """What servers lack of accounts that shall work there; a suspended one is owed to nobody."""
+    rows = ledger.accounts
+    every = ((rows[user], debt) for owed in ledger.debts.values() for user, debt in owed.items() if user in rows)
+    return [(row, debt) for row, debt in every if not row.suspended]
