@@ -8,9 +8,10 @@ from typing import Any
 
 from tests.lab.lab import Lab
 from tests.lab.layout import FRONT, SERVICE
+from tests.lab.load import Load
 from tests.lab.machine import Machine
 from tests.lab.ssh import Result
-from tests.lab.stages import Stage
+from tests.lab.stages import Stage, Stages
 from tests.scenarios.conftest import INSTALLED, NODES
 
 ADDRESSES = {"alpha": "10.77.0.11", "beta": "10.77.0.12"}
@@ -40,9 +41,10 @@ failover:
     interfaces: eth1
     threads: 8
     lease: 30
-    grace: 30
+    grace: 90
     units: [labstore-exportd.service]
-    channel: {{connect_deadline: 60s, answer_deadline: 120s}}
+    channel: {{connect_deadline: 60s, answer_deadline: 3m}}
+    deadlines: {{units: 2m, server: 2m, unmount: 1m, promote: 2m, demote: 1m, exports: 2m, verify: 4m}}
     replication:
       resources:
         state: {{minor: 0, port: 7790, disk: /dev/lab/state}}
@@ -62,6 +64,11 @@ def other(name: str) -> str:
 
 def failover(node: Machine, arguments: str, check: bool = True, deadline: float = SLOW) -> Result:
     return node.run(f"labstore failover {arguments}", deadline, check)
+
+
+def words(result: Result) -> str:
+    """What was said, in one line."""
+    return " ".join((result.stdout + " " + result.stderr).split())
 
 
 def status(node: Machine) -> dict[str, Any]:
@@ -102,8 +109,42 @@ def build(lab: Lab) -> None:
 PAIR = Stage("pair", build, before=INSTALLED)
 
 
-def mount(client: Machine) -> None:
+def serve(lab: Lab) -> None:
+    """Wait until the share is exported, then mount it."""
+    lab["alpha"].wait_until(f"grep -q '^{SHARE}' /var/lib/nfs/etab", 240, "the project's share is exported", every=1)
+    client = lab["client"]
     client.run(f"mkdir -p {MOUNT} && mount -t nfs4 -o vers=4.2,hard {SERVICE}:{SHARE} {MOUNT}", 90)
+
+
+def serving(stages: Stages) -> Lab:
+    """alpha serves, beta stands by, the client has the share mounted."""
+    return stages.at(SERVING)
+
+
+SERVING = Stage("serving", serve, before=PAIR)
+
+
+def gaps(load: Load) -> list[float]:
+    """The waits so far, in seconds."""
+    return [float(wait["seconds"]) for wait in load.report()["waits"]]
+
+
+def untouched(load: Load) -> None:
+    """Nobody on the client has noticed anything but by waiting."""
+    report = load.report()
+    assert report["errors"] == []
+    assert report["lost_locks"] == []
+    assert report["wrong_content"] == []
+
+
+def kept(load: Load, server: Machine) -> dict[str, int]:
+    """Stop the load; every promise is compared with what the server has. Gives the totals."""
+    load.stop()
+    untouched(load)
+    totals = load.check(server, SHARE)
+    assert totals["acknowledged"] > 0
+    assert (totals["lost"], totals["broken"], totals["twice"]) == (0, 0, 0), totals
+    return totals
 
 
 @dataclass(frozen=True)
