@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from labstore.cli.backup import backup
 from tests.support.sshd import private_sshd
 
-COMMAND = (sys.executable, "-m", "labstore.cli.backup")
+COMMAND = (sys.executable, "-m", "labstore.cli.backup_serve")
 SIZE = 32 << 20
 
 
@@ -191,7 +191,7 @@ def test_over_ssh_by_a_key_that_opens_nothing_else(tmp_path: Path) -> None:
     with private_sshd(tmp_path / "ssh") as sshd:
         reach = f"      nodes: [elsewhere]\n      reach: {{ssh_config: {sshd.config}}}"
         site = Site(tmp_path, reach)
-        sshd.allow(f"{' '.join(COMMAND)} serve --site {site.file} --job tools")
+        sshd.allow(f"{' '.join(COMMAND)} --site {site.file} --job tools")
         for number in range(2):
             site.write(f"run {number}")
             site.do("run", "tools")

@@ -40,10 +40,12 @@ class BackupCycle:
     locks_at: Path
     number: int = 0
 
-    def propose(self, names: Iterable[JobName] = (), asked: bool = False) -> Proposal:
+    def propose(
+        self, names: Iterable[JobName] = (), asked: bool = False, overrides: frozenset[Override] = NO_OVERRIDES
+    ) -> Proposal:
         """What `run` would do. Changes nothing."""
         facts = self.observer.facts(self._jobs(names), asked)
-        return Proposal(facts, guard(facts, plan_backups(facts)))
+        return Proposal(facts, guard(facts, plan_backups(facts), overrides))
 
     def run(
         self, names: Iterable[JobName] = (), asked: bool = False, overrides: frozenset[Override] = NO_OVERRIDES

@@ -103,8 +103,8 @@ def _job_figures(facts: BackupFacts, job: JobFacts) -> dict[str, object]:
     proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
     return {
         "generations": len(there),
-        "newest": max((each.at for each in there), default=None),
-        "newest_proven": max(proven, default=None),
+        "newest": max(each.at for each in there).isoformat() if there else None,
+        "newest_proven": max(proven).isoformat() if proven else None,
         "age": (facts.at - max(each.at for each in there)).total_seconds() if there else None,
         "proven_age": (facts.at - max(proven)).total_seconds() if proven else None,
         "alert_after": job.job.alert_after,

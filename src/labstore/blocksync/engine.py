@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labstore.blocksync.devices import Device
+from labstore.blocksync.ends import Meter
 from labstore.blocksync.index import IndexFolder, Unreadable
 from labstore.blocksync.session import CHILD, Job, Run, target_index
 from labstore.model.block_sync import Limits, SyncResult
@@ -18,6 +19,14 @@ class OurEngine:
     def __init__(self, state: Path, attempts: int = 5) -> None:
         self._state, self._attempts = state, attempts
         self._run: Run | None = None
+        self._stopped: str | None = None
+        self._limits: Limits | None = None
+
+    @property
+    def meter(self) -> Meter | None:
+        """How far the copy is that is under way."""
+        run = self._run
+        return run.meter if run is not None else None
 
     def sync(self, order: Order) -> SyncResult:
         self._run = Run(
@@ -25,7 +34,7 @@ class OurEngine:
                 source=order.source,
                 target=order.target,
                 options=order.options,
-                limits=order.limits,
+                limits=self._limits or order.limits,
                 state=self._state,
                 label=order.label,
                 here=order.remote or CHILD,
@@ -33,6 +42,8 @@ class OurEngine:
                 attempts=self._attempts,
             )
         )
+        if self._stopped is not None:
+            self._run.interrupt(self._stopped)
         try:
             return self._run.result()
         finally:
@@ -52,10 +63,12 @@ class OurEngine:
             device.close()
 
     def set_limits(self, limits: Limits) -> None:
+        self._limits = limits
         if self._run is not None:
             self._run.set_limits(limits)
 
     def interrupt(self, why: str) -> None:
-        """End the copy that is under way, orderly."""
+        """End the copy that is under way, orderly, and begin no other."""
+        self._stopped = why
         if self._run is not None:
             self._run.interrupt(why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from labstore.backup.plan import LOCAL
 from labstore.backup.restore import Restorer
 from labstore.backup.source_agent import SourceAgent
 from labstore.backup.source_nodes import SshSourceNodes, remote_words
+from labstore.cli.beside import AtWork
 from labstore.model.backup import SourceStatus, Standing
 from labstore.model.backup_settings import BackupSettings, Job, JobName, LogicalVolume, Volume
 from labstore.model.names import HostName
@@ -26,10 +27,12 @@ from labstore.model.site import Site
 from labstore.ports.block_engine import Order
 from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.facts import Answer, Fact
+from labstore.reconcile.record import Record
 from labstore.system.clock import SystemClock
 from labstore.system.fs_prover import FilesystemProver
-from labstore.system.identity import node_name
+from labstore.system.identity import node_name, person
 from labstore.system.run import LocalHost
+from labstore.telemetry import records
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Backups:
     restorer: Restorer
     manifests: Manifests
     snapshots_of: Callable[[Job], Snapshots]
+    engine: AtWork
+    run_dir: Path
 
 
 def snapshots_at(where: Volume, state: Path) -> Snapshots:
@@ -74,14 +79,26 @@ def backups(site: Site, settings: BackupSettings, file: Path) -> Backups:
 
     applier = Applier(settings, snapshots_of, engine, prover, mounts, manifests, order, clock)
     cycle = BackupCycle(settings, observer, applier, site.run_dir / "backup")
-    return Backups(cycle, mounts, Restorer(host, mounts, engine, clock), manifests, snapshots_of)
+    return Backups(cycle, mounts, Restorer(host, mounts, engine, clock), manifests, snapshots_of, engine, site.run_dir)
+
+
+def keep_record(parts: Backups, record: Record, job: JobName, node: str) -> None:
+    """For `labstore status`, checks and metrics. What another run is at is that one's to say."""
+    if job not in record.facts:
+        return
+    try:
+        before = records.read(records.place(parts.run_dir, record.room, job))
+    except (records.BadRecord, FileNotFoundError):
+        before = None
+    mine = replace(record, facts=record.facts[job])
+    records.write(parts.run_dir, records.kept(mine, job, node, person(), None, before))
 
 
 def _words(job: Job, node: HostName, file: Path) -> tuple[str, ...]:
     """The command line of the other end: over ssh, or as a child of ours."""
     if node != LOCAL:
         return remote_words(job)
-    return (sys.executable, "-m", "labstore.cli.backup", "serve", "--site", str(file), "--job", str(job.name))
+    return (sys.executable, "-m", "labstore.cli.backup_serve", "--site", str(file), "--job", str(job.name))
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from labstore.cli.beside import interruptible, limits_from, shown, size, span
 from labstore.cli.exit import Exit, Stop
-from labstore.cli.output import WIDTH, emit, line
+from labstore.cli.output import emit, line
 from labstore.model.block_sync import (
     BLOCK_SIZES,
     PERMIT_HELP,
@@ -117,7 +113,7 @@ def run(**given: Any) -> None:
     except ImportError as error:
         raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
     work = Run(Job(**_job(given)))
-    with _interruptible(work), _limits(work, given["control"]), _shown(work):
+    with interruptible(work), limits_from(given["control"], work, work.job.limits), shown(work):
         try:
             result = work.result()
         except SyncFailed as failure:
@@ -225,110 +221,7 @@ def _end_by_signals(end: Any) -> None:
         signal.signal(number, lambda signum, _frame: end.interrupt(signal.Signals(signum).name))
 
 
-# --- beside the work -------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _interruptible(work: Any) -> Iterator[None]:
-    """The first Ctrl-C ends the run orderly; the next one at once."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
-        work.interrupt(signal.Signals(number).name)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {each: signal.signal(each, interrupt) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-@contextlib.contextmanager
-def _limits(work: Any, control: Path | None) -> Iterator[None]:
-    """Look at the control file every second."""
-    if control is None:
-        yield
-        return
-    from labstore.blocksync.throttle import ControlFile  # noqa: PLC0415 - needs the extra `backup`
-
-    file, over = ControlFile(control, work.job.limits), threading.Event()
-
-    def watch() -> None:
-        said = None
-        while True:
-            changed = file.changed()
-            if changed is not None:
-                work.set_limits(changed)
-            if file.problem and file.problem != said:
-                click.echo(f"warning: {control}: {file.problem}", err=True)
-            said = file.problem
-            if over.wait(1.0):
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(2.0)
-
-
-@contextlib.contextmanager
-def _shown(work: Any) -> Iterator[None]:
-    """On a terminal: how far it is, how fast, and how long it will take."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    over = threading.Event()
-
-    def show() -> None:
-        while not over.wait(0.5):
-            sys.stderr.write("\r" + progress(work.meter, time.monotonic())[: WIDTH - 1] + "\x1b[K")
-            sys.stderr.flush()
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(2.0)
-
-
-def progress(meter: Any, now: float) -> str:
-    """One line: phase, part, bytes, rate, what differs, what remains."""
-    seconds = max(now - meter.started, 0.001)
-    rate = meter.position / seconds
-    parts = [f"{meter.phase}: {size(meter.position)} of {size(meter.total)}"]
-    if meter.total:
-        parts[0] += f" ({100 * meter.position / meter.total:.0f} %)"
-    parts += [f"{size(rate)}/s", f"{meter.changed} blocks differ"]
-    if rate and meter.position < meter.total:
-        parts.append(f"{span((meter.total - meter.position) / rate)} left")
-    return ", ".join(parts)
-
-
-def size(number: float) -> str:
-    """Bytes for people: `1.5 GiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
-
-
-def span(seconds: float) -> str:
-    """A time for people: `3 h 12 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+# --- what it says -----------------------------------------------------------------------------------------------------
 
 
 _PASSES = {

@@ -21,6 +21,11 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
+    "backup": Place(
+        "labstore.cli.backup",
+        "backup",
+        "Backups: what is copied, what is kept, whether it restores, and how to get it back.",
+    ),
     "binds": Place(
         "labstore.cli.binds", "binds", "Directories for new projects, and the tree of bind mounts: show, plan, apply."
     ),
@@ -40,6 +45,7 @@ COMMANDS: Mapping[str, Place] = {
         "failover",
         "The two nodes of a pair: how they are, and moving the service between them.",
     ),
+    "snapshots": Place("labstore.cli.snapshots", "snapshots", "Snapshots of a volume: show, ensure, remove."),
     "status": Place(
         "labstore.cli.status", "status", "One screen: how everything is, what waits for a person, and what to do next."
     ),

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from labstore.blocksync.ends import Meter
-from labstore.cli.blocksync import _ssh, blocksync, progress, size, span
+from labstore.cli.beside import progress, size, span
+from labstore.cli.blocksync import _ssh, blocksync
 from labstore.model.block_sync import Permit
 
 

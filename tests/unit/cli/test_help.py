@@ -28,6 +28,7 @@ NO_JSON = {
     "labstore dbusers run": "follows, and shows nothing",
     "labstore dbusers writer": "serves, and shows nothing",
     "labstore web run": "serves, and shows nothing",
+    "labstore backup serve": "answers a program",
     "labstore blocksync serve": "answers a program",
     "labstore failover agent": "answers a program",
     "labstore failover fence-peer": "answers DRBD with its status",

@@ -1,0 +1,181 @@
+"""`labstore backup mount|unmount|ls|restore`: looking into generations, and bringing back what is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from labstore.cli.backup_asked import generation_of, job_of, parts_of, when
+from labstore.cli.backup_parts import Backups
+from labstore.cli.beside import interruptible, shown, size, span
+from labstore.cli.exit import Exit, Stop
+from labstore.cli.options import Chosen, json_option, site_options
+from labstore.cli.output import emit, line, waiting
+from labstore.formats.units import Unfit, duration
+from labstore.model.backup import Generation, RestoreMount
+from labstore.model.backup_settings import Job
+from labstore.model.block_sync import DevicePath
+
+generation_option = click.option("--generation", help="Which one; the newest that is proven otherwise.")
+
+
+@click.command()
+@click.argument("job")
+@click.argument("generation", required=False)
+@click.option("--for", "time", help="How long (12h, 3d); backup.mount_for otherwise.")
+@json_option
+@site_options
+def mount(job: str, generation: str | None, time: str | None, as_json: bool, chosen: Chosen) -> None:
+    """Mount a generation read-only, to look into it. It goes away by itself and is in nobody's way.
+
+    Without GENERATION the newest that is proven. What is mounted is a copy, so jobs run as ever.
+
+    \b
+    Example:
+      labstore backup mount tools --for 12h
+    """
+    parts, settings = parts_of(chosen)
+    wanted = job_of(settings, job)
+    try:
+        seconds = duration(time) if time else settings.mount_for
+    except Unfit as error:
+        raise Stop(Exit.USAGE, f"error: {error}", error.remedy) from None
+    until = parts.cycle.observer.clock.now() + timedelta(seconds=seconds)
+    with waiting("mounting a copy"):
+        made = parts.mounts.mount(wanted.name, generation_of(parts, wanted, generation).name, until)
+    emit(_words(made)) if as_json else line(f"{made.point} until {when(made.until)}")
+
+
+@click.command()
+@click.argument("job")
+@click.argument("generation", required=False)
+@json_option
+@site_options
+def unmount(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
+    """Unmount a generation, or all of JOB that are mounted.
+
+    \b
+    Example:
+      labstore backup unmount tools
+    """
+    parts, settings = parts_of(chosen)
+    name = job_of(settings, job).name
+    going = [each for each in parts.mounts.all() if each.job == name and generation in (None, each.generation)]
+    for each in going:
+        parts.mounts.unmount(each.point)
+        if not as_json:
+            line(f"{each.point} is gone")
+    if as_json:
+        emit([_words(each) for each in going])
+    elif not going:
+        line("nothing of it is mounted")
+
+
+def _words(mount: RestoreMount) -> dict[str, object]:
+    return {"job": mount.job, "generation": mount.generation, "point": mount.point, "until": mount.until}
+
+
+@click.command(name="ls")
+@click.argument("job")
+@click.argument("path", required=False, default="")
+@generation_option
+@json_option
+@site_options
+def list_files(job: str, path: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
+    """List a directory of a generation. It is mounted for an hour.
+
+    \b
+    Example:
+      labstore backup ls tools shared/tools/project
+    """
+    from labstore.backup.restore import within  # noqa: PLC0415 - used by this command alone
+
+    parts, settings = parts_of(chosen)
+    wanted = job_of(settings, job)
+    found = generation_of(parts, wanted, generation)
+    until = parts.cycle.observer.clock.now() + timedelta(hours=1)
+    with waiting("mounting a copy"):
+        point = Path(parts.mounts.mount(wanted.name, found.name, until).point)
+    folder = point / within(point, path) if path.strip("/.") else point
+    if folder.is_symlink() or not folder.is_dir():
+        raise Stop(Exit.FAILED, f"error: {path} is no directory", f"labstore backup restore {job} {path} --to DIR")
+    names = sorted(entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "") for entry in os.scandir(folder))
+    if as_json:
+        emit({"job": wanted.name, "generation": found.name, "names": names})
+        return
+    for name in names:
+        line(name)
+
+
+@click.command()
+@click.argument("job")
+@click.argument("paths", nargs=-1)
+@generation_option
+@click.option("--to", type=click.Path(path_type=Path), help="A directory into which PATHS are copied.")
+@click.option("--onto", help="A device that nobody uses, which becomes the whole volume.")
+@json_option
+@site_options
+def restore(
+    job: str,
+    paths: tuple[str, ...],
+    generation: str | None,
+    to: Path | None,
+    onto: str | None,
+    as_json: bool,
+    chosen: Chosen,
+) -> None:
+    """Bring back files or directories (--to), or the whole volume (--onto).
+
+    Files keep owner, mode, times and attributes; nothing in the directory is removed. A device is refused while
+    anybody uses it, and every byte that is written to it is read back.
+
+    \b
+    Examples:
+      labstore backup restore tools shared/tools/project/x --to /srv/restored
+      labstore backup restore tools --onto /dev/misc/tools
+    """
+    parts, settings = parts_of(chosen)
+    if (onto is None) == (to is None) or bool(paths) != (to is not None):
+        raise Stop(Exit.USAGE, "error: PATHS go --to a directory, a whole volume goes --onto a device", "--help")
+    wanted = job_of(settings, job)
+    found = generation_of(parts, wanted, generation)
+    if to is not None:
+        _files(parts, wanted, found, paths, to, as_json)
+    else:
+        _volume(parts, wanted, found, onto or "", as_json)
+
+
+def _files(parts: Backups, job: Job, found: Generation, paths: tuple[str, ...], to: Path, as_json: bool) -> None:
+    with waiting("copying"):
+        parts.restorer.files(job, found.name, paths, to.absolute())
+    if as_json:
+        emit({"job": job.name, "generation": found.name, "paths": list(paths), "to": str(to.absolute())})
+        return
+    count = "1 path" if len(paths) == 1 else f"{len(paths)} paths"
+    line(f"{count} of {job.name} as of {when(found.at)} in {to}")
+
+
+def _volume(parts: Backups, job: Job, found: Generation, onto: str, as_json: bool) -> None:
+    try:
+        device = DevicePath(onto)
+    except ValueError as error:
+        raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path") from None
+    with _seen(parts):
+        result = parts.restorer.volume(job, found.name, device, parts.snapshots_of(job))
+    if as_json:
+        said = {"size": result.size, "seconds": round(result.seconds, 3), "root": result.root}
+        emit({"job": job.name, "generation": found.name, "onto": str(device), **said})
+        return
+    took = f"{size(result.size)} in {span(result.seconds)}, all read back"
+    line(f"{device} is {job.name} as of {when(found.at)}; {took}")
+
+
+@contextmanager
+def _seen(parts: Backups) -> Iterator[None]:
+    with interruptible(parts.engine), shown(parts.engine):
+        yield
