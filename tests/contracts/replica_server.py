@@ -40,6 +40,9 @@ class ReplicaLab(Protocol):
     def drop_behind_our_back(self, user: str) -> None:
         """An administrator drops the account."""
 
+    def give_more(self, user: str) -> None:
+        """An administrator gives the account rights that are not ours, but no global one."""
+
     def make_administrator(self, user: str) -> None:
         """An administrator gives the account a global privilege."""
 
@@ -133,6 +136,17 @@ class ReplicaServerContract:
         assert server.carry_out([HostChange(HostVerb.ALTER, S1, wanted(S1))]) == {}
         assert lab.works(S1, OLD.reveal()), "the same password after it was unlocked"
         del clients
+
+    def test_rights_from_somebody_else_are_taken_away_and_ours_stay(self, lab: ReplicaLab) -> None:
+        server = lab.fresh()
+        made(server, wanted(S1), wanted(S2))
+        lab.give_more(S1)
+        found = seen(server).accounts
+        assert found[S1] != as_found(wanted(S1), lab.settings) and found[S1].touchable
+        assert server.carry_out([HostChange(HostVerb.REVOKE, S1, wanted(S1))]) == {}
+        expected = {user: as_found(wanted(user), lab.settings) for user in (S1, S2)}
+        assert looked(server, S1, S2) == seen(server).accounts == expected
+        assert lab.works(S1, OLD.reveal())
 
     def test_a_drop_leaves_nothing_and_is_harmless_twice(self, lab: ReplicaLab) -> None:
         """upstream #47: already gone is success."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from labstore.model.accounts import DbUser
-from labstore.model.database import GrantType, HostKey
+from labstore.model.database import DbGrant, GrantType, HostKey
 from labstore.model.dbusers_settings import ReplicaSettings
 from labstore.ports.replica_server import Session
 from tests.contracts.replica_server import ReplicaServerContract
@@ -35,6 +35,11 @@ class FakeLab:
 
     def drop_behind_our_back(self, user: str) -> None:
         del self.server.accounts[DbUser(user)]
+
+    def give_more(self, user: str) -> None:
+        found = self.server.accounts[DbUser(user)]
+        more = DbGrant("other", frozenset({"Select"}))
+        self.server.accounts[DbUser(user)] = replace(found, grants=found.grants | {more}, surplus=("table a.b",))
 
     def make_administrator(self, user: str) -> None:
         found = self.server.accounts[DbUser(user)]

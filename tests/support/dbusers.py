@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,57 @@ from labstore.dbusers.cycle import DbCycle
 from labstore.dbusers.observe import Observer
 from labstore.formats import my_cnf
 from labstore.model.accounts import AccountKind, DbUser
+from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import DbusersSettings, FileDirectorySettings, FilesSettings, LedgerSettings
 from labstore.model.ledger import Request, RequestVerb
 from labstore.ports.clock import Clock
+from labstore.ports.credential_writer import CredentialWriter
 from labstore.ports.directory import Directory
 from labstore.ports.ledger import Ledger
 from labstore.reconcile.record import Record
+from labstore.sources.ledger.ledger import SqlLedger
+from labstore.sources.ledger.store import MariaStore, SqliteStore, Store
+from labstore.sources.replica_hands import connect
+from labstore.sources.replica_server import MariaReplica
 from labstore.system.beneath import is_immutable, set_immutable
 from labstore.system.clock import SystemClock
-from labstore.system.credential_files import FILE_NAMES
+from labstore.system.credential_files import FILE_NAMES, CredentialFiles
+from labstore.system.locks import exclusive
 from tests.support.fakes import FakeNode
 from tests.support.mariadb import MariaServer
 
 HOUR = 3600.0
+
+
+def _nothing(*_words: object) -> None:
+    """No hook."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is called before a statement to a replica server, a statement to the ledger, a change of a file."""
+
+    server: Callable[[HostKey, str], None] = _nothing
+    ledger: Callable[[str], None] = _nothing
+    file: Callable[[str], None] = _nothing
+
+
+NO_HOOKS = Hooks()
+
+
+def _hooked(store: Store, before: Callable[[str], None]) -> Store:
+    execute, many = store.execute, store.many
+
+    def marked(sql: str, *values: object) -> int:
+        before(sql)
+        return execute(sql, *values)
+
+    def marked_many(sql: str, rows: Sequence[Sequence[object]]) -> None:
+        before(sql)
+        many(sql, rows)
+
+    store.execute, store.many = marked, marked_many  # type: ignore[method-assign]
+    return store
 
 
 class ShiftedClock(SystemClock):
@@ -127,6 +166,7 @@ class Site:
     tools: dict[str, Any] = field(default_factory=dict)
     users: dict[str, Any] = field(default_factory=dict)
     directory: Directory | None = None
+    writer: CredentialWriter | None = None
     last: DbCycle | None = None
 
     def add_tool(self, name: str, uid: int, home: bool = True) -> None:
@@ -150,19 +190,25 @@ class Site:
     def ledger(self) -> Ledger:
         return assemble.ledger(self.settings.ledger, self.clock)
 
-    def cycle(self, clock: Clock | None = None) -> DbCycle:
+    def cycle(self, clock: Clock | None = None, hooks: Hooks = NO_HOOKS) -> DbCycle:
         """A daemon that has just been started; the former one's connections are closed."""
         self.close()
         used = clock or self.clock
+        made = self.settings
+        store = MariaStore(made.ledger) if made.ledger.sqlite is None else SqliteStore(made.ledger.sqlite, used)
+        servers = [
+            MariaReplica(host, used, partial(connect, host, partial(hooks.server, host.key))) for host in made.hosts
+        ]
         observer = Observer(
-            self.settings,
-            self.directory or assemble.directory(self.settings, used),
-            assemble.ledger(self.settings.ledger, used),
-            Crew(assemble.servers(self.settings, used), used, self.settings.pacing.back_off),
-            assemble.writer(self.settings, used),
+            made,
+            self.directory or assemble.directory(made, used),
+            SqlLedger(_hooked(store, hooks.ledger)),
+            Crew(servers, used, made.pacing.back_off),
+            self.writer or CredentialFiles(made.files, used, hooks.file),
             used,
         )
-        self.last = DbCycle(observer, self.node or FakeNode(used), "test")  # type: ignore[arg-type]
+        turn = partial(exclusive, self.root / "dbusers.lock", "a test")
+        self.last = DbCycle(observer, self.node or FakeNode(used), "test", turn=turn)  # type: ignore[arg-type]
         return self.last
 
     def run(self, times: int = 1) -> Record:

@@ -38,6 +38,8 @@ class FakeReplica:
     open_sessions: list[Session] = field(default_factory=list)
     away: bool = False
     refuses_changes: bool = False
+    slippery: bool = False
+    """Statements are over before they can be ended."""
     trouble: Trouble = nothing
     _shown: dict[DbUser, FoundAccount] | None = None
 
@@ -91,6 +93,11 @@ class FakeReplica:
                 self.accounts[change.user] = replace(
                     base, verifiers=made.verifiers, limits=made.limits, locked=made.locked
                 )
+            case HostVerb.REVOKE if found is not None and change.wanted is not None:
+                made = as_made(change.wanted, self.settings)
+                self.accounts[change.user] = replace(
+                    found, default_role=made.default_role, roles=made.roles, grants=made.grants, surplus=()
+                )
             case HostVerb.GRANT if found is not None and change.wanted is not None:
                 made = as_made(change.wanted, self.settings)
                 self.accounts[change.user] = replace(
@@ -109,6 +116,8 @@ class FakeReplica:
 
     def end_statement(self, session: Session) -> bool:
         self.trouble(f"{self.key} end statement")
+        if self.slippery:
+            return False
         before = len(self.open_sessions)
         self.open_sessions = [replace(s, running=False) if s == session else s for s in self.open_sessions]
         return before > 0

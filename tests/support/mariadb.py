@@ -9,9 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from labstore.model.database import GrantType, HostKey, RoleName
 from labstore.model.dbusers_settings import LedgerSettings, ReplicaSettings, Tls
 from labstore.model.secret import Secret
 
+ROOT = Path(__file__).parents[2]
 SERVER = "/usr/sbin/mariadbd"
 LOGIN, PASSWORD = "labstore", "a-test-login"
 PROCEDURES = "labstore_accounts"
@@ -102,13 +104,17 @@ def _give(path: Path) -> None:
 
 @dataclass
 class MariaServer:
-    """One server. Its administrator logs in through the socket."""
+    """One server. Its administrator logs in through the socket; `port` is where everybody else does, through a link
+    that adds so many seconds of `delay` to every round trip."""
 
     directory: Path
     name: str
     extra: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
+    delay: float = 0.0
+    _own_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
+    _link: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> Path:
@@ -123,11 +129,21 @@ class MariaServer:
         subprocess.run(["cp", "-a", str(template(self.directory)), str(data)], check=True)
 
     def start(self, *extra: str) -> None:
+        if self.delay and self._link is None:
+            self._link = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.slow_link", str(self.port), str(self._own_port), str(self.delay)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+            )
+            assert self._link.stdout is not None
+            assert self._link.stdout.readline() == b"ready\n"
+        listen = self._own_port if self.delay else self.port
         log = self.directory / f"{self.name}.log"
         self._process = subprocess.Popen(
             [
                 *(SERVER, f"--defaults-file={self.directory / 'my.cnf'}", f"--datadir={self.directory / self.name}"),
-                *(f"--socket={self.socket}", f"--port={self.port}"),
+                *(f"--socket={self.socket}", f"--port={listen}"),
                 *(f"--pid-file={self.directory / self.name}.pid", *_as_user(), *self.extra, *extra),
             ],
             stdin=subprocess.DEVNULL,
@@ -234,6 +250,14 @@ class MariaServer:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def end(self) -> None:
+        """The server and its link."""
+        if self._process is not None:
+            self.kill()
+        if self._link is not None:
+            self._link.kill()
+            self._link.wait(20)
+
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
@@ -244,12 +268,16 @@ class MariaServer:
 
 
 @contextlib.contextmanager
-def running(count: int = 1, extra: tuple[str, ...] = (), disk: bool = False) -> Iterator[list[MariaServer]]:
-    """So many fresh servers, on a disk if it matters."""
+def running(
+    count: int = 1, extra: tuple[str, ...] = (), disk: bool = False, delays: Sequence[float] = ()
+) -> Iterator[list[MariaServer]]:
+    """So many fresh servers, on a disk if it matters; `delays` are those of the first, the second, and so on."""
     need_mariadb()
     with scratch("mariadb", None if disk else memory()) as directory:
         _give(directory)
         servers = [MariaServer(directory, f"db{number}", extra) for number in range(1, count + 1)]
+        for server, delay in zip(servers, delays, strict=False):
+            server.delay = delay
         try:
             for server in servers:
                 server.make()
@@ -257,4 +285,4 @@ def running(count: int = 1, extra: tuple[str, ...] = (), disk: bool = False) -> 
             yield servers
         finally:
             for server in servers:
-                server.kill() if server._process is not None else None
+                server.end()

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from labstore.dbusers.course import DbStep
 from labstore.dbusers.crew import Crew, Work
-from labstore.dbusers.desired import Limiter, granted, wanted
+from labstore.dbusers.desired import Limiter, granted, surplus, wanted
 from labstore.dbusers.facts import DbFacts
 from labstore.dbusers.turns import MINTING, Act, Change, Stage, turned
 from labstore.dbusers.vault import Vault
@@ -34,6 +34,7 @@ from labstore.reports.report import Report
 _VERBS = {
     Act.CREATE: HostVerb.CREATE,
     Act.ALTER: HostVerb.ALTER,
+    Act.REVOKE: HostVerb.REVOKE,
     Act.GRANT: HostVerb.GRANT,
     Act.LOCK: HostVerb.LOCK,
     Act.END_SESSIONS: HostVerb.END_SESSIONS,
@@ -41,7 +42,7 @@ _VERBS = {
 }
 _NEEDS_ALL = frozenset({Act.REPLACE, Act.WITHDRAW, Act.BURY, Act.END})
 """Acts that are taken only where every server that answered did its part before."""
-_MAKING = frozenset({Act.CREATE, Act.ALTER, Act.GRANT})
+_MAKING = frozenset({Act.CREATE, Act.ALTER, Act.REVOKE, Act.GRANT})
 WRITERS = 8
 """Files written at a time: each waits for the disk."""
 
@@ -232,9 +233,12 @@ class Applier:
             return found is None or found.locked
         if found is None:
             return False
+        host = self._hosts[key]
         if change.act is Act.GRANT:
-            return granted(found, change.user, self._hosts[key])
-        target = wanted(rows[change.user], self._hosts[key], self._limiter)
+            return granted(found, change.user, host)
+        if change.act is Act.REVOKE:
+            return granted(found, change.user, host) and not surplus(found, change.user, host)
+        target = wanted(rows[change.user], host, self._limiter)
         return (found.verifiers, found.limits, found.locked) == (target.ways_in, target.limits, target.locked)
 
     def _note_places(self, steps: Mapping[HostKey, Sequence[DbStep]], done: Mapping[HostKey, Work]) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from labstore.dbusers.desired import drift, wanted
+from labstore.dbusers.desired import drift, served, surplus, wanted
 from labstore.dbusers.ground import Ground
 from labstore.dbusers.turns import Act, Change, unnamed
 from labstore.dbusers.way import Way, found_verifier
 from labstore.model.database import HostKey
-from labstore.model.dbusers_settings import Orphans
+from labstore.model.dbusers_settings import Orphans, Surplus
 from labstore.model.ledger import AccountRow, AccountState, Cause, RequestVerb
 from labstore.model.people import Entry
 from labstore.ports.credential_writer import FileFact, FileState
@@ -296,11 +296,14 @@ def _rotate(way: Way, row: AccountRow) -> DbStep | None:
 
 def _on_servers(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     for key, found in way.found.items():
-        if found is not None and not found.touchable:
-            continue
         host = ground.hosts[key]
+        if (found is None and not served(way.user, host)) or (found is not None and not found.touchable):
+            continue
         for verb, why in drift(found, wanted(row, host, ground.limiter), host):
             return _step(way, Change(_HOST_ACT[verb], way.user, host=str(key)), why)
+        more = surplus(found, way.user, host) if found is not None and host.surplus is Surplus.REVOKE else ()
+        if more:
+            return _step(way, Change(Act.REVOKE, way.user, host=str(key)), f"rights beyond ours: {', '.join(more[:5])}")
     return None
 
 

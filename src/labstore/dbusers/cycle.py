@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from labstore.dbusers.apply import Applier
+from labstore.dbusers.desired import served
 from labstore.dbusers.facts import DbFacts
 from labstore.dbusers.governor import Governor, noted
 from labstore.dbusers.guards import guard
@@ -234,11 +235,12 @@ def _listed(facts: DbFacts) -> Iterator[Write]:
 
 
 def _places(facts: DbFacts, ledger: LedgerView) -> Iterator[Write]:
-    """Accounts that a server has although the tables say that it lacks them (upstream #52)."""
+    """Accounts that a server has although the tables say that it lacks them (upstream #52), or that it shall not have:
+    the original wrote those down as present too."""
     for key, answer in facts.hosts.items():
         if isinstance(answer, Fact):
-            found = answer.value.accounts
-            there = tuple(user for user in ledger.debts.get(key, ()) if user in found)
+            found, host = answer.value.accounts, facts.settings.host(key)
+            there = tuple(user for user in ledger.debts.get(key, ()) if user in found or not served(user, host))
             if there:
                 yield Places(key, there)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import reduce
 
 from labstore.formats.account_statements import legacy_grants
-from labstore.model.accounts import DbUser, Limits
+from labstore.model.accounts import AccountKind, DbUser, Limits
 from labstore.model.database import FoundAccount, GrantType, WantedAccount
 from labstore.model.dbusers_settings import DbusersSettings, LimitRule, ReplicaSettings
 from labstore.model.ledger import AccountRow
@@ -56,6 +56,12 @@ def wanted(row: AccountRow, host: ReplicaSettings, limiter: Limiter) -> WantedAc
     return WantedAccount(row.user, row.verifiers, limiter.limits(row.user, host))
 
 
+def served(user: DbUser, host: ReplicaSettings) -> bool:
+    """Whether an account of this kind is made on this server: a PAWS user has no databases of its own, and servers of
+    the older type hold nothing else."""
+    return user.kind is not AccountKind.PAWS or host.grant_type is GrantType.ROLE
+
+
 def as_made(target: WantedAccount, host: ReplicaSettings) -> FoundAccount:
     """What will be found when the account is as wanted and has its grants."""
     role = host.grant_type is GrantType.ROLE
@@ -99,7 +105,7 @@ def granted(found: FoundAccount, user: DbUser, host: ReplicaSettings) -> bool:
 
 
 def surplus(found: FoundAccount, user: DbUser, host: ReplicaSettings) -> tuple[str, ...]:
-    """Rights beyond those that this server's type gives: reported, never taken away by themselves."""
+    """Rights beyond those that this server's type gives: taken away only where the site says so."""
     role = host.grant_type is GrantType.ROLE
     ours = frozenset() if role else legacy_grants(user)
     roles = found.roles - ({str(host.role)} if role else set())

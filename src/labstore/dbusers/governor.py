@@ -52,6 +52,18 @@ def crowding(sessions: Iterable[Session], limits: LimitsOf) -> Iterator[tuple[Se
             yield from ((session, number) for session in every[number:])
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The sessions of one look. Only who is there twice is too many, since one that ends is listed a little longer.
+    `missed` ran for so long, and were not ended: a block of statements shows another number for each of them."""
+
+    numbers: frozenset[int] = frozenset()
+    missed: Mapping[int, float] = field(default_factory=dict)
+
+
+NOBODY = Seen()
+
+
 class Governor:
     """Works beside the reconciler's cycle, on the same servers; `start` and `stop` are the daemon's.
 
@@ -95,13 +107,12 @@ class Governor:
             thread.join(STOP)
         self._threads = []
 
-    def look(self, server: ReplicaServer, before: frozenset[int] = frozenset()) -> frozenset[int]:
-        """One look at one server, and what follows from it. Returns the numbers of the sessions it has, to be given to
-        the next look: only who is there twice is too many, since a session that ends is listed a little longer.
-        Raises StepFailed where the server does not answer."""
-        limiter = self._limiter
+    def look(self, server: ReplicaServer, before: Seen | None = None) -> Seen:
+        """One look at one server, and what follows from it. What it returns is to be given to the next look. Raises
+        StepFailed where the server does not answer."""
+        limiter, before = self._limiter, before or NOBODY
         if limiter is None:
-            return frozenset()
+            return NOBODY
         answer = server.sessions()
         if isinstance(answer, Missing):
             raise StepFailed(answer.report)
@@ -111,18 +122,23 @@ class Governor:
         def limits(user: DbUser) -> Limits:
             return limiter.limits(user, host)
 
+        missed: dict[int, float] = {}
         for session, budget in overrunning(answer.value, limits, grace):
-            if server.end_statement(session):
+            # the same statement has been going on since: its parts are too short to be hit one by one
+            slips = session.seconds > before.missed.get(session.number, session.seconds)
+            if server.end_session(session) if slips else server.end_statement(session):
                 self._tally.statement(str(session.user), str(server.key), session.seconds, budget)
-        lasting = [session for session in answer.value if session.number in before]
+            else:
+                missed[session.number] = session.seconds
+        lasting = [session for session in answer.value if session.number in before.numbers]
         for session, number in crowding(lasting, limits):
             if server.end_session(session):
                 self._tally.session(str(session.user), str(server.key), number)
-        return frozenset(session.number for session in answer.value)
+        return Seen(frozenset(session.number for session in answer.value), missed)
 
     def _watch(self, server: ReplicaServer) -> None:
         interval = self._settings.governor.interval
-        pause, before = interval, frozenset[int]()
+        pause, before = interval, NOBODY
         while not self._stopping.wait(pause):
             try:
                 before = self.look(server, before)

@@ -34,6 +34,7 @@ class Act(StrEnum):
 
     CREATE = "create"
     ALTER = "alter"
+    REVOKE = "revoke rights beyond ours"
     GRANT = "grant"
     LOCK = "lock"
     END_SESSIONS = "end its sessions"
@@ -53,7 +54,7 @@ class Stage(StrEnum):
     FILE = "file"
 
 
-HOST_ACTS = frozenset({Act.CREATE, Act.ALTER, Act.GRANT, Act.LOCK, Act.END_SESSIONS, Act.DROP})
+HOST_ACTS = frozenset({Act.CREATE, Act.ALTER, Act.REVOKE, Act.GRANT, Act.LOCK, Act.END_SESSIONS, Act.DROP})
 FILE_ACTS = frozenset({Act.PUBLISH, Act.REPLACE, Act.PROTECT, Act.WITHDRAW})
 MINTING = frozenset({Act.ISSUE, Act.ROTATE})
 """Acts that need a new password."""

@@ -93,6 +93,8 @@ def _there(
     made = as_made(wanted(row, host, limiter), host)
     if found is None:
         return replace(made, default_role="", roles=frozenset(), grants=frozenset())
+    if change.act is Act.REVOKE:
+        return replace(found, roles=made.roles, default_role=made.default_role, grants=made.grants, surplus=())
     if change.act is Act.ALTER:
         return replace(found, verifiers=made.verifiers, limits=made.limits, locked=made.locked)
     return replace(

@@ -87,7 +87,7 @@ def _exactly(column: str, pattern: str) -> str:
 
 # --- the procedures --------------------------------------------------------------------------------------------------
 
-VERSION = 1
+VERSION = 2
 """Of what the procedures take and give."""
 _BATCH = "batch LONGTEXT CHARACTER SET ascii"
 _USERS = "JSON_TABLE(batch, '$[*]' COLUMNS(u VARCHAR(80) CHARACTER SET ascii PATH '$.u')) t"
@@ -189,6 +189,8 @@ class Setup:
                 "CONCAT('ALTER USER ', list, ' ACCOUNT LOCK')")),
             self._writer("drop_accounts", _BATCH, f"{self._checked()} {_LISTED};", self._run(
                 "CONCAT('DROP USER ', list)")),
+            self._writer("revoke_accounts", _BATCH, f"{self._checked()} {_LISTED};", (
+                f"EXECUTE IMMEDIATE CONCAT('REVOKE ALL PRIVILEGES, GRANT OPTION FROM ', list); {self._grants()}")),
             self._writer("grant_accounts", _BATCH, f"{self._checked()} {_LISTED};", self._grants()),
             self._writer("end_sessions", _BATCH, self._checked(), self._kill_sessions()),
             self._writer("end_statement", "number BIGINT UNSIGNED", "", self._kill_one("QUERY_ID", "QUERY ID")),
@@ -234,10 +236,13 @@ class Setup:
         return f"SET list = {expression}; EXECUTE IMMEDIATE list;"
 
     def _grants(self) -> str:
-        each = "FOR one IN (SELECT u FROM " + _USERS + ") DO EXECUTE IMMEDIATE {}; END FOR;"
         if self.grant_type is GrantType.ROLE:
-            default = f"CONCAT('SET DEFAULT ROLE `{self.role}` FOR ''', one.u, '''@''%''')"
-            return f"EXECUTE IMMEDIATE CONCAT('GRANT `{self.role}` TO ', list); " + each.format(default)
+            default = f"GROUP_CONCAT('DEFAULT ROLE `{self.role}` FOR ''', u, '''@''%''')"
+            return (
+                f"EXECUTE IMMEDIATE CONCAT('GRANT `{self.role}` TO ', list); "
+                f"SELECT CONCAT('SET ', {default}) INTO list FROM {_USERS}; EXECUTE IMMEDIATE list;"
+            )
+        each = "FOR one IN (SELECT u FROM " + _USERS + ") DO EXECUTE IMMEDIATE {}; END FOR;"
         pattern = PUBLIC_VIEWS.pattern.replace("\\", "\\\\")
         own = r"CONCAT('GRANT ALL PRIVILEGES ON `', one.u, '\\_\\_%`.* TO ''', one.u, '''@''%''')"
         public = f"EXECUTE IMMEDIATE CONCAT('GRANT SELECT, SHOW VIEW ON `{pattern}`.* TO ', list); "

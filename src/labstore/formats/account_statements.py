@@ -54,12 +54,19 @@ def drop(users: Sequence[DbUser]) -> str:
     return f"DROP USER {accounts(users)}"
 
 
+def revoke(users: Sequence[DbUser]) -> str:
+    """Everything that was ever granted to them, ours too: to be followed by the grants. Needs no right to grant what it
+    takes away."""
+    return f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {accounts(users)}"
+
+
 def grant_role(role: RoleName, users: Sequence[DbUser]) -> str:
     return f"GRANT `{role}` TO {accounts(users)}"
 
 
-def default_role(role: RoleName, user: DbUser) -> str:
-    return f"SET DEFAULT ROLE `{role}` FOR {account(user)}"
+def default_roles(role: RoleName, users: Sequence[DbUser]) -> str:
+    """One default role takes one account, but one SET takes many of them."""
+    return "SET " + ", ".join(f"DEFAULT ROLE `{role}` FOR {account(user)}" for user in users)
 
 
 def grant_public_views(users: Sequence[DbUser]) -> str:

@@ -81,9 +81,16 @@ class LedgerSettings:
     deadline: float = 10.0
 
 
+class Surplus(StrEnum):
+    """What happens to rights that our accounts have from somebody else."""
+
+    REPORT = "report"
+    REVOKE = "revoke"
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """One replica server. `required`: a new account's file waits for it (bounded by `Pacing.patience`).
+    """One replica server. `required`: a new account's file waits for it (bounded by `Pacing.required_patience`).
 
     `keep_binlog` false keeps account statements out of the server's binary log, so that a replica gets no transaction
     of its own. `procedures` is the database that holds the procedures of `host-setup`; they are used where they are.
@@ -99,6 +106,7 @@ class ReplicaSettings:
     tls: Tls = Tls.VERIFY
     ca_file: Path | None = None
     required: bool = False
+    surplus: Surplus = Surplus.REPORT
     keep_binlog: bool = False
     procedures: str = "labstore_accounts"
     connect_deadline: float = 3.0

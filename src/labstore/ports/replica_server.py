@@ -33,6 +33,7 @@ class HostVerb(StrEnum):
     END_SESSIONS = "end sessions"
     CREATE = "create"
     ALTER = "alter"
+    REVOKE = "revoke surplus rights"
     GRANT = "grant"
     DROP = "drop"
 

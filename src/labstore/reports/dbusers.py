@@ -266,7 +266,7 @@ class SurplusRights(Report):
         return f"{self.host}: {_accounts(self.count)} have more rights than ours: {_names(self.examples, self.count)}"
 
     def remedy(self) -> str:
-        return "nothing is taken away by itself; labstore dbusers why NAME shows them"
+        return "labstore dbusers why NAME shows them; they are taken away where the server says `surplus: revoke`"
 
 
 @dataclass(frozen=True)

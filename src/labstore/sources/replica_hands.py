@@ -88,6 +88,8 @@ class Hands(Protocol):
 
     def alter(self, wanted: Sequence[WantedAccount]) -> None: ...
 
+    def revoke(self, users: Sequence[DbUser]) -> None: ...
+
     def grant(self, users: Sequence[DbUser]) -> None: ...
 
     def lock(self, users: Sequence[DbUser]) -> None: ...
@@ -185,14 +187,18 @@ class PlainHands:
     def alter(self, wanted: Sequence[WantedAccount]) -> None:
         self.wire.ask(statements.alter(wanted))
 
+    def revoke(self, users: Sequence[DbUser]) -> None:
+        self.wire.ask(statements.revoke(users))
+        self.grant(users)
+
     def grant(self, users: Sequence[DbUser]) -> None:
         if self.settings.grant_type is GrantType.ROLE:
             role = self.settings.role
             self.wire.ask(statements.grant_role(role, users))
-            each = [statements.default_role(role, user) for user in users]
-        else:
-            self.wire.ask(statements.grant_public_views(users))
-            each = [statements.grant_own_databases(user) for user in users]
+            self.wire.ask(statements.default_roles(role, users))
+            return
+        self.wire.ask(statements.grant_public_views(users))
+        each = [statements.grant_own_databases(user) for user in users]
         # one compound statement, since each of them is for one account only
         self.wire.ask(f"BEGIN NOT ATOMIC {'; '.join(each)}; END" if len(each) > 1 else each[0])
 
@@ -255,6 +261,9 @@ class ProcedureHands:
 
     def alter(self, wanted: Sequence[WantedAccount]) -> None:
         self._call("alter_accounts", _hashes(wanted), *_numbers(wanted[0].limits), int(wanted[0].locked))
+
+    def revoke(self, users: Sequence[DbUser]) -> None:
+        self._call("revoke_accounts", _users(users))
 
     def grant(self, users: Sequence[DbUser]) -> None:
         self._call("grant_accounts", _users(users))

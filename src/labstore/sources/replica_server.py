@@ -167,6 +167,8 @@ class MariaReplica:
                 hands.create(_wanted(part))
             case HostVerb.ALTER:
                 hands.alter(_wanted(part))
+            case HostVerb.REVOKE:
+                hands.revoke(users)
             case HostVerb.GRANT:
                 hands.grant(users)
             case HostVerb.LOCK:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from labstore.dbusers.governor import Governor, crowding, noted, overrunning
+from labstore.dbusers.governor import Governor, Seen, crowding, noted, overrunning
 from labstore.model.accounts import AccountKind, DbUser, Limits, PartialLimits
 from labstore.model.database import HostGroupName, HostKey
 from labstore.model.dbusers_settings import GovernorSettings, LimitRule, LimitSettings, ReplicaSettings
@@ -92,6 +92,21 @@ def test_only_sessions_that_are_seen_twice_are_too_many() -> None:
     assert governor.ended() == (SessionsEnded("s1001", str(KEY), 1, 2),)
 
 
+def test_a_block_whose_statements_are_too_short_to_be_hit_loses_its_session() -> None:
+    """Each of them has a number of its own; the time is that of the whole block."""
+    governor, server = made(FIVE)
+    server.slippery = True
+    governor.govern(())
+    server.open_sessions = [session(1, seconds=7.0), session(2, S2, seconds=8.0)]
+    before = governor.look(server)
+    assert governor.ended() == () and len(server.open_sessions) == 2
+    # the second one's statement ended by itself; what runs now is another one, and is given its chance
+    server.open_sessions = [session(1, seconds=8.0), session(2, S2, seconds=6.5)]
+    governor.look(server, before)
+    assert [each.number for each in server.open_sessions] == [2]
+    assert governor.ended() == (StatementsEnded("s1001", str(KEY), 1, 8.0, 5),)
+
+
 def test_a_rule_of_the_ledger_holds_from_the_next_look() -> None:
     governor, server = made()
     server.open_sessions = [session(1, seconds=100.0)]
@@ -121,7 +136,7 @@ def test_it_ends_nothing(why: str) -> None:
     if why == "another leads":
         governor.rest()
     server.open_sessions = [session(1, seconds=100.0)]
-    assert governor.look(server) == frozenset()
+    assert governor.look(server) == Seen()
     assert server.open_sessions[0].running and governor.ended() == ()
 
 

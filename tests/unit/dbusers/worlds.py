@@ -31,6 +31,7 @@ from labstore.model.dbusers_settings import (
     RemovalSettings,
     ReplicaSettings,
     RotationSettings,
+    Surplus,
 )
 from labstore.model.ledger import (
     AccountRow,
@@ -56,7 +57,7 @@ NOBODY = Missing(SourceFailed("a test", "an answer", "silence"), "a test", NOW)
 SETTINGS = DbusersSettings(
     directory=FileDirectorySettings(Path("/people")),
     ledger=LedgerSettings(sqlite=Path("/ledger")),
-    hosts=(ReplicaSettings(ONE), ReplicaSettings(TWO, GrantType.LEGACY)),
+    hosts=(ReplicaSettings(ONE), ReplicaSettings(TWO, GrantType.LEGACY, surplus=Surplus.REVOKE)),
     files=FilesSettings(),
     removal=RemovalSettings(floor=100, proven_floor=100),
 )

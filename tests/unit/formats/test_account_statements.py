@@ -46,7 +46,8 @@ def test_a_change_says_whether_the_account_is_locked() -> None:
 def test_golden_grants() -> None:
     role = RoleName("labsdbuser")
     assert statements.grant_role(role, [S1, S12]) == "GRANT `labsdbuser` TO 's1'@'%','s12'@'%'"
-    assert statements.default_role(role, S1) == "SET DEFAULT ROLE `labsdbuser` FOR 's1'@'%'"
+    expected = "SET DEFAULT ROLE `labsdbuser` FOR 's1'@'%', DEFAULT ROLE `labsdbuser` FOR 's12'@'%'"
+    assert statements.default_roles(role, [S1, S12]) == expected
     assert statements.grant_public_views([S1]) == r"GRANT SELECT, SHOW VIEW ON `%\_p`.* TO 's1'@'%'"
     assert statements.grant_own_databases(S1) == r"GRANT ALL PRIVILEGES ON `s1\_\_%`.* TO 's1'@'%'"
     assert statements.drop([S1, S12]) == "DROP USER 's1'@'%','s12'@'%'"

@@ -23,7 +23,7 @@ from labstore.config.values import (
 from labstore.formats.units import DURATION, Unfit, duration, duration_text
 from labstore.model.accounts import UID_MAX, UID_MIN, AccountKind, DbUser
 from labstore.model.database import GrantType, HostGroupName, HostKey, RoleName
-from labstore.model.dbusers_settings import ORIGINAL_ROLE, DirectoryKind, Orphans, Tls
+from labstore.model.dbusers_settings import ORIGINAL_ROLE, DirectoryKind, Orphans, Surplus, Tls
 from labstore.model.names import shown
 
 LIMIT_MAX = 2_147_483_647
@@ -161,6 +161,7 @@ class HostFile(Section):
     group: GroupText | None = optional("the group to which limits can be given", "none")
     socket: FileText | None = optional("its socket on this machine", "reached over the network")
     required: Flag = setting(False, "a new account's file waits for this server, for a while")
+    surplus: Surplus = setting("report", "rights of accounts that are not from us: `report` them, or `revoke` them")
     user: LoginText | None = optional("another login than the common one", "the common one")
     password_file: FileText | None = optional("the file with that login's password", "the common one")
     tls: Tls | None = optional("otherwise than the others", "as the others")

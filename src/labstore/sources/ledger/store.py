@@ -143,6 +143,7 @@ class MariaStore:
     def __init__(self, settings: LedgerSettings) -> None:
         self._settings = settings
         self._db: Any = None
+        self._inside = False
 
     @property
     def _open(self) -> Any:
@@ -175,12 +176,15 @@ class MariaStore:
 
     def _within(self, begin: str) -> Iterator[None]:
         self._begin(begin)
+        self._inside = True
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        self.execute("COMMIT")
+        finally:
+            self._inside = False
 
     def _begin(self, begin: str) -> None:
         """The server may have closed an idle connection: that is found out here, where nothing is lost by it."""
@@ -200,13 +204,30 @@ class MariaStore:
             self.close()
 
     def query(self, sql: str, *values: object) -> list[Row]:
+        known = self._db is not None
+        try:
+            return self._rows(sql, values)
+        except LedgerFailed:
+            if self._inside:
+                raise
+            self.close()
+            if not known:
+                raise
+            return self._rows(sql, values)
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         with _failing(sql), self._open.cursor() as cursor:
             cursor.execute(sql.replace("?", "%s"), values or None)
             return list(cursor.fetchall())
 
     def execute(self, sql: str, *values: object) -> int:
-        with _failing(sql), self._open.cursor() as cursor:
-            return int(cursor.execute(sql.replace("?", "%s"), values or None))
+        try:
+            with _failing(sql), self._open.cursor() as cursor:
+                return int(cursor.execute(sql.replace("?", "%s"), values or None))
+        except LedgerFailed:
+            if not self._inside:
+                self.close()
+            raise
 
     def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with _failing(sql), self._open.cursor() as cursor:
