@@ -88,9 +88,10 @@ def neighbour_advertisement(sender: bytes, address: ipaddress.IPv6Address) -> by
     return head + address.packed + struct.pack(">BB", 2, 1) + sender
 
 
-def neighbour_solicitation(address: ipaddress.IPv6Address) -> bytes:
-    """The ICMPv6 message that asks who has this address (duplicate address detection)."""
-    return struct.pack(">BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + address.packed
+def neighbour_solicitation(sender: bytes, address: ipaddress.IPv6Address) -> bytes:
+    """The ICMPv6 message that asks who has this address. It names who asks: Linux answers nobody else that it does not
+    know yet (RFC 4861, 4.3)."""
+    return struct.pack(">BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + address.packed + struct.pack(">BB", 1, 1) + sender
 
 
 def advertises(message: bytes, address: ipaddress.IPv6Address) -> bool:

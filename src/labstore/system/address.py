@@ -199,7 +199,7 @@ def _probed6(address: ipaddress.IPv6Address, interface: Interface, wait: float, 
     group = str(packets.solicited_node(address))
     with _icmp6(interface) as link:
         for _ in range(probes):
-            link.sendto(packets.neighbour_solicitation(address), (group, 0, 0, interface.index))
+            link.sendto(packets.neighbour_solicitation(interface.hardware, address), (group, 0, 0, interface.index))
             for message in _heard(link, wait / probes):
                 if packets.advertises(message, address):
                     return message[26:32].hex(":") if len(message) >= 32 else "somebody"
