@@ -1,0 +1,269 @@
+"""The programs themselves, as an operator starts them: setting up a server, the daemon, the service for files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from labstore.model.accounts import AccountKind
+from tests.support import mariadb
+from tests.support.dbusers import Homes
+from tests.support.exportd_lab import LABSTORE
+from tests.support.hang import HANGS
+from tests.support.mariadb import PASSWORD, PROCEDURES, MariaServer, free_port
+from tests.support.slapd import certificate
+
+pytestmark = pytest.mark.root
+
+
+@dataclass
+class Place:
+    """A site of two servers in a directory, and its homes."""
+
+    root: Path
+    servers: list[MariaServer]
+    homes: Homes
+    more: str = ""
+    files: str = ""
+
+    def __post_init__(self) -> None:
+        self.secret = self.root / "password"
+        self.secret.write_text(PASSWORD + "\n")
+        self.secret.chmod(0o400)
+        self.people: dict[str, int] = {}
+        self.write()
+
+    @property
+    def site(self) -> Path:
+        return self.root / "site.yaml"
+
+    def write(self) -> None:
+        hosts = {f"127.0.0.1:{server.port}": {} for server in self.servers}
+        words = {
+            "site": "place",
+            "state_dir": str(self.root / "state"),
+            "run_dir": str(self.root / "run"),
+            "clusters": {"c": {"volumes": {"v": {"mount": str(self.root), "mounted": False}}}},
+            "inventory": {"source": "file", "file": "inventory.yaml"},
+            "dbusers": {
+                "directory": {"source": "file", "file": "people.yaml"},
+                "login": {"password_file": str(self.secret), "tls": "off"},
+                "hosts": hosts,
+                "files": {"tool": str(self.homes.root / "tool")},
+                "kinds": ["tool"],
+                "metrics": {"enabled": False},
+            },
+        }
+        self.site.write_text(json.dumps(words))
+        self.write_people()
+
+    def write_people(self) -> None:
+        new = self.root / "people.new"
+        new.write_text(json.dumps({"tools": self.people, "users": {}}))
+        new.rename(self.root / "people.yaml")
+
+    def add(self, name: str, uid: int) -> Path:
+        self.homes.make(AccountKind.TOOL, name, uid)
+        self.people[name] = uid
+        self.write_people()
+        return self.homes.file(AccountKind.TOOL, name)
+
+    def run(self, *words: str, expect: int = 0) -> str:
+        command = [str(LABSTORE), "dbusers", *words, "--site", str(self.site)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout
+
+    def set_up(self) -> None:
+        for server in self.servers:
+            self.run("host-setup", f"127.0.0.1:{server.port}", "--apply", "--admin-socket", str(server.socket))
+
+    @contextmanager
+    def daemon(self, verb: str = "run") -> Iterator[subprocess.Popen[bytes]]:
+        log = (self.root / "daemon.log").open("ab")
+        command = [str(LABSTORE), "dbusers", verb, "--site", str(self.site)]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(HANGS)
+            log.close()
+
+    def until(self, true: Callable[[], Any], what: str) -> None:
+        ends = time.monotonic() + HANGS
+        while not true():
+            assert time.monotonic() < ends, f"{what}: {(self.root / 'daemon.log').read_text()[-3000:]}"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def place(servers: list[MariaServer]) -> Iterator[Place]:
+    if os.geteuid() != 0:
+        pytest.skip("homes that belong to tools need root")
+    with mariadb.scratch("place") as root:
+        made = Place(root, servers[:2], Homes(root / "homes"))
+        try:
+            yield made
+        finally:
+            made.homes.clear()
+
+
+def test_a_server_is_set_up_by_its_administrator_and_the_login_can_do_nothing_else(place: Place) -> None:
+    server = place.servers[0]
+    server.run("DROP USER IF EXISTS 'labstore'@'127.0.0.1'", f"DROP DATABASE IF EXISTS {PROCEDURES}")
+    said = place.run(
+        "host-setup", f"127.0.0.1:{server.port}", "--apply", "--admin-socket", str(server.socket), "--json"
+    )
+    words = json.loads(said)
+    assert (words["done"], words["works"]) == (True, "by the procedures, with no other right")
+    assert PASSWORD not in said
+    login = pymysql.connect(host="127.0.0.1", port=server.port, user="labstore", password=PASSWORD)
+    with login.cursor() as cursor, pytest.raises(pymysql.MySQLError) as refused:
+        cursor.execute("CREATE USER 's1'@'%'")
+    assert refused.value.args[0] == 1227
+    login.close()
+
+
+def test_what_host_setup_prints_can_be_piped_into_the_client(place: Place) -> None:
+    server = place.servers[0]
+    server.run("DROP USER IF EXISTS 'labstore'@'127.0.0.1'", f"DROP DATABASE IF EXISTS {PROCEDURES}")
+    printed = place.run("host-setup", f"127.0.0.1:{server.port}")
+    client = [shutil.which("mariadb") or "mariadb", f"--socket={server.socket}", "--user=root"]
+    for _ in range(2):
+        subprocess.run(client, input=printed, text=True, check=True, capture_output=True, timeout=60)
+    file = place.add("wikibugs", 52788)
+    place.run("host-setup", f"127.0.0.1:{place.servers[1].port}", "--apply", "--admin-socket",
+              str(place.servers[1].socket))  # fmt: skip
+    place.run("apply", "--yes")
+    user, password = place.homes.credentials(AccountKind.TOOL, "wikibugs")
+    assert file.exists()
+    assert all(each.works(user, password) for each in place.servers)
+
+
+def test_an_administrator_who_is_none_ends_it_in_words(place: Place) -> None:
+    server = place.servers[0]
+    command = [str(LABSTORE), "dbusers", "host-setup", f"127.0.0.1:{server.port}", "--apply", "--admin-user", "nobody"]
+    done = subprocess.run(
+        [*command, "--site", str(place.site)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"127.0.0.1:{server.port}" in done.stderr
+
+
+def test_the_daemon_follows_the_directory_and_the_ledger_and_ends_in_order(place: Place) -> None:
+    place.set_up()
+    first = place.add("first", 52001)
+    with place.daemon() as process:
+        place.until(first.exists, "the first tool's file")
+        second = place.add("second", 52002)
+        place.until(second.exists, "a newcomer is seen long before the next cycle is due")
+        place.run("limit", "second", "--connections", "3")
+        account = "SELECT JSON_VALUE(Priv, '$.max_user_connections') FROM mysql.global_priv WHERE User = 's52002'"
+        for server in place.servers:
+            place.until(lambda s=server: s.run(account) == [("3",)], "the limit is on every server")
+        assert "the daemon does it within seconds" in place.run("rotate", "second", "--yes")
+        before = second.read_text()
+        place.until(lambda: second.read_text() != before, "the new password is in the file")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HANGS) == 0
+    assert place.run("plan").startswith("place: nothing to do")
+    assert json.loads(place.run("show", "--json"))["leader"] is None, "another machine may lead at once"
+
+
+def test_a_daemon_that_was_killed_is_followed_at_once(place: Place) -> None:
+    place.set_up()
+    first = place.add("first", 52001)
+    with place.daemon() as process:
+        place.until(first.exists, "the first tool's file")
+        process.kill()
+        process.wait(HANGS)
+    second = place.add("second", 52002)
+    with place.daemon():
+        place.until(second.exists, "the next daemon does not wait for the lease of the dead one")
+
+
+def test_a_second_daemon_is_refused(place: Place) -> None:
+    place.set_up()
+    first = place.add("first", 52001)
+    with place.daemon():
+        place.until(first.exists, "the daemon works")
+        place.run("run", expect=6)
+
+
+def test_a_command_has_its_turn_while_the_daemon_runs(place: Place) -> None:
+    place.set_up()
+    first = place.add("first", 52001)
+    with place.daemon():
+        place.until(first.exists, "the daemon works")
+        assert "converged" in place.run("apply", "--yes")
+
+
+# --- files on another machine ----------------------------------------------------------------------------------------
+
+
+def test_files_are_kept_over_tls_by_the_service_on_the_node_that_has_them(place: Place) -> None:
+    place.set_up()
+    chain, key = certificate(place.root)
+    asks = place.root / "writer.password"
+    asks.write_text("who may ask\n")
+    asks.chmod(0o400)
+    port = free_port()
+    there = Place(_made(place.root / "nfs"), [], place.homes)
+    words = json.loads(there.site.read_text())
+    words["dbusers"] = {
+        "kinds": ["tool"],
+        "files": {"tool": str(place.homes.root / "tool")},
+        "writer": {
+            "listen": f"127.0.0.1:{port}",
+            "password_file": str(asks),
+            "certificate": str(chain),
+            "key": str(key),
+        },
+    }
+    there.site.write_text(json.dumps(words))
+    words = json.loads(place.site.read_text())
+    remote = {"url": f"https://127.0.0.1:{port}/v1", "password_file": str(asks), "ca_file": str(chain)}
+    words["dbusers"]["files"] = {"remote": {"tool": remote}}
+    place.site.write_text(json.dumps(words))
+    file = place.add("wikibugs", 52788)
+    place.run("apply", "--yes", expect=4)  # the service does not run yet: nothing is known of files
+    assert not file.exists()
+    with there.daemon("writer") as service:
+        there.until(lambda: _answers(port), "the service")
+        place.run("apply", "--yes")
+        user, password = place.homes.credentials(AccountKind.TOOL, "wikibugs")
+        assert all(server.works(user, password) for server in place.servers)
+        assert place.homes.protected(AccountKind.TOOL, "wikibugs")
+        place.run("rotate", "wikibugs", "--yes")
+        place.run("apply", "--yes")
+        assert place.homes.credentials(AccountKind.TOOL, "wikibugs")[1] != password
+        service.send_signal(signal.SIGTERM)
+        service.wait(HANGS)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
