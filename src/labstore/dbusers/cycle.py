@@ -309,7 +309,8 @@ def _oldest(ledger: LedgerView, at: datetime) -> float:
         if row.state in _GOING and row.state is not AccountState.DROPPING and not row.suspended
     ]
     since += [debt.since or row.password_at for row, debt in _owed(ledger)]
-    return max(((at - moment).total_seconds() for moment in since if moment is not None), default=0.0)
+    # what was found out while the cycle ran is younger than its facts
+    return max((max((at - moment).total_seconds(), 0.0) for moment in since if moment is not None), default=0.0)
 
 
 _GOING = frozenset({AccountState.ISSUING, AccountState.ROTATING, AccountState.DROPPING})
