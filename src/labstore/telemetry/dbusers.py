@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from labstore.dbusers.cycle import Proposal, step_words
-from labstore.dbusers.desired import Limiter, drift, surplus, wanted
+from labstore.dbusers.desired import Limiter, drift, served, surplus, wanted
 from labstore.model.accounts import Limits, PartialLimits
 from labstore.model.database import FoundAccount
 from labstore.model.dbusers_settings import DbusersSettings, LimitRule, ReplicaSettings
@@ -160,6 +160,8 @@ def place_words(
     if user is not None:
         words["wanted_limits"] = limit_words(limiter.limits(user, host))
         words["rules"] = [rule_words(rule) for rule in limiter.rules(user, host)]
+        if not served(user, host):
+            words["problem"] = f"{user.kind.value} accounts are not kept there"
     if not isinstance(found, Fact):
         return {**words, "problem": found.report.message()}
     account = found.value
@@ -170,7 +172,7 @@ def place_words(
             target = wanted(row, host, limiter)
             words["password"] = account.verifiers == target.ways_in
             words["surplus"] = list(surplus(account, row.user, host))
-            if not row.suspended and account.touchable:
+            if not row.suspended and account.touchable and served(row.user, host):
                 words["differs"] = [why for _, why in drift(account, target, host)]
     return words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from labstore.model.database import GrantType, HostKey
 from labstore.model.dbusers_settings import (
     DbusersSettings,
     FileDirectorySettings,
+    FilesSettings,
     LdapSettings,
     LedgerSettings,
-    Tls,
+    ReplicaSettings,
 )
 from labstore.reports.in_file import BadFile
 from tests.support.site_text import BASE
@@ -82,9 +84,8 @@ def test_a_small_section_has_the_model_s_defaults(tmp_path: Path) -> None:
     assert found.ledger == LedgerSettings(sqlite=load(tmp_path / "site.yaml").site.state_dir / "dbusers/ledger.sqlite")
     for part in ("kinds", "uids", "limits", "removal", "rotation", "governor", "pacing", "metrics_port"):
         assert getattr(found, part) == getattr(plain, part), part
-    host = found.hosts[0]
-    assert (host.key, host.grant_type, host.tls) == (HostKey("db1.example.org"), GrantType.ROLE, Tls.VERIFY)
-    assert (host.batch, host.deadline, host.procedures) == (200, 10.0, "labstore_accounts")
+    assert found.hosts == (ReplicaSettings(HostKey("db1.example.org"), user="labstore"),)
+    assert replace(found.files, bases={}) == FilesSettings()
 
 
 def test_a_database_host_is_one_line(tmp_path: Path) -> None:
