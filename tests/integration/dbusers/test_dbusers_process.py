@@ -89,7 +89,7 @@ class Place:
 
     def set_up(self) -> None:
         for server in self.servers:
-            self.run("host-setup", f"127.0.0.1:{server.port}", "--apply", "--admin-socket", str(server.socket))
+            server.set_up()
 
     @contextmanager
     def daemon(self, verb: str = "run") -> Iterator[subprocess.Popen[bytes]]:
