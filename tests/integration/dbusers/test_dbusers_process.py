@@ -176,8 +176,8 @@ def test_the_daemon_follows_the_directory_and_the_ledger_and_ends_in_order(place
         account = "SELECT JSON_VALUE(Priv, '$.max_user_connections') FROM mysql.global_priv WHERE User = 's52002'"
         for server in place.servers:
             place.until(lambda s=server: s.run(account) == [("3",)], "the limit is on every server")
-        assert "the daemon does it within seconds" in place.run("rotate", "second", "--yes")
         before = second.read_text()
+        assert "the daemon does it within seconds" in place.run("rotate", "second", "--yes")
         place.until(lambda: second.read_text() != before, "the new password is in the file")
         process.send_signal(signal.SIGTERM)
         assert process.wait(HANGS) == 0
