@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from labstore.cli.backup import backup
+from labstore.cli.main import labstore
 from tests.support.sshd import private_sshd
 
 COMMAND = (sys.executable, "-m", "labstore.cli.backup_serve")
@@ -200,3 +202,48 @@ def test_over_ssh_by_a_key_that_opens_nothing_else(tmp_path: Path) -> None:
                               capture_output=True, text=True, check=False)  # fmt: skip
         assert json.loads(said.stdout)["size"] == SIZE
         assert site.generations()[-1]["node"] == "elsewhere"
+
+
+def test_every_field_that_is_printed_is_documented(site: Site) -> None:
+    site.do("run", "tools")
+    page = (Path(__file__).parents[2] / "docs/reference/json.md").read_text()
+    named, printed = set(re.findall(r"`([a-z_]+)`", page)), set[str]()
+    into = site.folder / "restored"
+    into.mkdir()
+    for words in (
+        ("show",),
+        ("show", "tools"),
+        ("plan", "--now"),
+        ("mount", "tools"),
+        ("ls", "tools"),
+        ("prove", "tools"),
+        ("restore", "tools", "home/first", "--to", into),
+        ("unmount", "tools"),
+        ("apply",),
+    ):
+        said = json.loads(site.do(*words, "--json"))
+        for part in said if isinstance(said, list) else [said]:
+            assert part.keys() <= named, f"{words}: {part.keys() - named}"
+            printed |= part.keys()
+    section = re.search(r"^## labstore backup show\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    assert set(re.findall(r"^\| `([a-z_]+)`", section[1], re.MULTILINE)) <= printed, "no field outlives its command"
+
+
+def test_a_job_that_went_well_is_well_and_is_watched_by_the_age_of_its_proof(site: Site) -> None:
+    """upstream #37, #40."""
+    told = {"LABSTORE_SITE": str(site.file)}
+    never = CliRunner().invoke(labstore, ["check", "backup"], env=told)
+    assert (never.exit_code, "tools: never reported" in never.output) == (2, True)
+    site.do("run", "tools")
+    well = CliRunner().invoke(labstore, ["check", "backup"], env=told)
+    assert well.exit_code == 0, well.output
+    assert "'tools_proven_age'=" in well.output
+    with site.source.open("r+b") as file:
+        file.seek(1024 + 4096 * 10)
+        file.write(b"\xff" * 400_000)
+    site.do("run", "tools", expect=1)
+    ill = CliRunner().invoke(labstore, ["status"], env=told)
+    assert ill.exit_code == 1
+    assert "does not restore" in " ".join(ill.output.split())
+    assert "proven to restore" in ill.output, "what there is besides is said too"

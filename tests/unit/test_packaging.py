@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from labstore.cli.exit import Exit
 from labstore.daemons import dbusersd, exportd
 from labstore.model.site import MetricsSettings
 from labstore.system.exportfs import DEADLINE, SudoExportfs
@@ -18,7 +19,7 @@ from tests.support.fake_host import FakeHost
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
-UNITS = sorted((PACKAGING / "systemd").glob("*.service"))
+UNITS = sorted((PACKAGING / "systemd").iterdir())
 INSTALL = (ROOT / "docs/operations/install.md").read_text()
 HELPER = SudoExportfs(FakeHost()).helper
 
@@ -34,8 +35,9 @@ def unit(name: str) -> dict[str, str]:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not at hand")
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_systemd_takes_the_units(path: Path, tmp_path: Path) -> None:
+    for each in UNITS:
+        (tmp_path / each.name).write_text(each.read_text().replace("/usr/bin/labstore", "/bin/true"))
     copy = tmp_path / path.name
-    copy.write_text(path.read_text().replace("/usr/bin/labstore", "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(copy)], check=False, capture_output=True, text=True, timeout=60
     )
@@ -99,6 +101,20 @@ def test_the_accounts_daemon_and_its_unit_agree() -> None:
     assert DAEMONS["dbusers"] == dbusersd.NAME == "labstore-dbusersd"
     assert (words["Type"], words["Restart"]) == ("notify", "always")
     assert float(words["WatchdogSec"].removesuffix("min")) > 0
+
+
+def test_backups_see_the_machine_s_mounts_and_devices_and_end_orderly() -> None:
+    """A mount namespace of its own would keep it from taking away what a person mounted; systemd.exec(5)."""
+    words = unit("labstore-backup.service")
+    assert (words["Type"], words["ExecStart"]) == ("oneshot", "/usr/bin/labstore backup apply")
+    own = {"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateMounts", "ReadWritePaths",
+           "ProtectKernelTunables", "ProtectKernelModules", "ProtectControlGroups", "ProtectClock"}  # fmt: skip
+    assert not own & words.keys()
+    assert words["TimeoutStartSec"] == "infinity"
+    assert words["KillMode"] == "mixed", "its ssh is not ended before it has said that it ends"
+    assert int(words["SuccessExitStatus"]) == Exit.LOCKED
+    assert DAEMONS["backup"] == "labstore-backup.timer"
+    assert (PACKAGING / "systemd/labstore-backup.timer").exists()
 
 
 def test_nothing_forbids_the_daemon_its_one_right() -> None:

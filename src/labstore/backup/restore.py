@@ -58,17 +58,20 @@ class Restorer:
         except CommandFailed as error:
             raise StepFailed(StorageFailed("rsync", str(error))) from error
 
-    def volume(self, job: Job, generation: GenerationName, device: DevicePath, snapshots: Snapshots) -> SyncResult:
-        """Make a whole device what a generation is, and prove it. The device is one that nobody uses. Raises
-        StepFailed."""
-        self._free(device)
+    def volume(
+        self, job: Job, generation: GenerationName, onto: Place, snapshots: Snapshots, remote: tuple[str, ...] = ()
+    ) -> SyncResult:
+        """Make a whole device what a generation is, and prove it. The device is one that nobody uses, here or on
+        another machine, which `remote` reaches. Raises StepFailed."""
+        if onto.host is None:
+            self._free(onto.path)
         name = snapshot_name(job.name, generation)
         copy = snapshots.open_copy(name, PURPOSE)
         try:
             permits = frozenset({Permit.ADOPT_TARGET, Permit.NEW_SOURCE, Permit.NEW_TARGET, Permit.SHRINK})
-            options = replace(job.options, permits=permits, full=True, hints=None, max_change=1.0)
-            order = Order(Place(DevicePath(copy)), Place(device), f"{job.name} {generation}", options, job.limits)
-            return self.engine.sync(order)
+            options = replace(job.options, permits=permits, full=True, hints=None, cache=False, max_change=1.0)
+            label = f"{job.name} {generation}"
+            return self.engine.sync(Order(Place(DevicePath(copy)), onto, label, options, job.limits, remote))
         except SyncFailed as failure:
             raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
         finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,13 +11,14 @@ import click
 from labstore.cli.backup_asked import generation_of, job_of, parts_of, when
 from labstore.cli.backup_parts import Backups
 from labstore.cli.beside import interruptible, shown, size, span
+from labstore.cli.blocksync import REMOTE, ssh_words
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, json_option, site_options
 from labstore.cli.output import emit, line, waiting
 from labstore.formats.units import Unfit, duration
 from labstore.model.backup import Generation, RestoreMount
 from labstore.model.backup_settings import Job
-from labstore.model.block_sync import DevicePath
+from labstore.model.block_sync import Place
 
 generation_option = click.option("--generation", help="Which one; the newest that is proven otherwise.")
 
@@ -117,7 +116,9 @@ def list_files(job: str, path: str, generation: str | None, as_json: bool, chose
 @click.argument("paths", nargs=-1)
 @generation_option
 @click.option("--to", type=click.Path(path_type=Path), help="A directory into which PATHS are copied.")
-@click.option("--onto", help="A device that nobody uses, which becomes the whole volume.")
+@click.option("--onto", help="A device that nobody uses, here or as [USER@]HOST:DEVICE; it becomes the whole volume.")
+@click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh, with --onto HOST:DEVICE.")
+@click.option("--remote", default=REMOTE, show_default=True, help="What is run on that machine.")
 @json_option
 @site_options
 def restore(
@@ -126,18 +127,21 @@ def restore(
     generation: str | None,
     to: Path | None,
     onto: str | None,
+    ssh_config: str | None,
+    remote: str,
     as_json: bool,
     chosen: Chosen,
 ) -> None:
     """Bring back files or directories (--to), or the whole volume (--onto).
 
     Files keep owner, mode, times and attributes; nothing in the directory is removed. A device is refused while
-    anybody uses it, and every byte that is written to it is read back.
+    anybody uses it, and every byte that is written to it is read back. On another machine that wants your own ssh
+    rights: the key of the backups opens nothing there but reading.
 
     \b
     Examples:
       labstore backup restore tools shared/tools/project/x --to /srv/restored
-      labstore backup restore tools --onto /dev/misc/tools
+      labstore backup restore tools --onto root@labstore1004:/dev/misc/tools
     """
     parts, settings = parts_of(chosen)
     if (onto is None) == (to is None) or bool(paths) != (to is not None):
@@ -147,7 +151,8 @@ def restore(
     if to is not None:
         _files(parts, wanted, found, paths, to, as_json)
     else:
-        _volume(parts, wanted, found, onto or "", as_json)
+        there = ssh_words({"identity": None, "port": None, "ssh_config": ssh_config, "remote": remote})
+        _volume(parts, wanted, found, _place(onto or ""), there, as_json)
 
 
 def _files(parts: Backups, job: Job, found: Generation, paths: tuple[str, ...], to: Path, as_json: bool) -> None:
@@ -160,22 +165,19 @@ def _files(parts: Backups, job: Job, found: Generation, paths: tuple[str, ...], 
     line(f"{count} of {job.name} as of {when(found.at)} in {to}")
 
 
-def _volume(parts: Backups, job: Job, found: Generation, onto: str, as_json: bool) -> None:
+def _place(onto: str) -> Place:
     try:
-        device = DevicePath(onto)
+        return Place.parse(onto)
     except ValueError as error:
-        raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path") from None
-    with _seen(parts):
-        result = parts.restorer.volume(job, found.name, device, parts.snapshots_of(job))
+        raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path, or HOST:PATH") from None
+
+
+def _volume(parts: Backups, job: Job, found: Generation, onto: Place, there: tuple[str, ...], as_json: bool) -> None:
+    with interruptible(parts.engine), shown(parts.engine):
+        result = parts.restorer.volume(job, found.name, onto, parts.snapshots_of(job), there if onto.host else ())
     if as_json:
         said = {"size": result.size, "seconds": round(result.seconds, 3), "root": result.root}
-        emit({"job": job.name, "generation": found.name, "onto": str(device), **said})
+        emit({"job": job.name, "generation": found.name, "onto": str(onto), **said})
         return
     took = f"{size(result.size)} in {span(result.seconds)}, all read back"
-    line(f"{device} is {job.name} as of {when(found.at)}; {took}")
-
-
-@contextmanager
-def _seen(parts: Backups) -> Iterator[None]:
-    with interruptible(parts.engine), shown(parts.engine):
-        yield
+    line(f"{onto} is {job.name} as of {when(found.at)}; {took}")

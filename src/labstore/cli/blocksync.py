@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _job(given: dict[str, Any]) -> dict[str, Any]:
         "limits": Limits(send, read, reads),
         "state": given["state"].absolute(),
         "label": given["label"],
-        "there": _ssh(given),
+        "there": ssh_words(given),
         "attempts": given["attempts"],
     }
 
@@ -162,7 +163,8 @@ def _place(text: str) -> Place:
     return Place.parse(text)
 
 
-def _ssh(given: dict[str, Any]) -> tuple[str, ...]:
+def ssh_words(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """ssh to the other machine, by the options `identity`, `port`, `ssh_config` and `remote`."""
     more: list[str] = []
     for name, flag in (("identity", "-i"), ("port", "-p"), ("ssh_config", "-F")):
         if given[name] is not None:

@@ -11,6 +11,7 @@ from textwrap import wrap
 
 import click
 
+from labstore.cli.check_backup import check_backup
 from labstore.cli.check_failover import CHECKS
 from labstore.cli.exit import Exit
 from labstore.cli.options import Chosen, Told, hands, json_option, site_options
@@ -129,6 +130,8 @@ def _details(kept: Kept, now: datetime) -> list[str]:
     facts, found = kept.facts, []
     if kept.room == "dbusers":
         return _of_accounts(kept, now)
+    if kept.room == "backup":
+        return [f"looked at {ago((now - kept.ended).total_seconds())} ago, in {kept.seconds:.0f} s"]
     if facts.get("generation") is not None:
         found.append(
             f"generation {facts['generation']}; cycle {kept.number}, {ago((now - kept.ended).total_seconds())} ago"
@@ -169,8 +172,8 @@ def check() -> None:
     """
 
 
-for of_pair in CHECKS:
-    check.add_command(of_pair)
+for other in (*CHECKS, check_backup):
+    check.add_command(other)
 
 
 @check.command()

@@ -19,7 +19,7 @@ LIMIT = 64 << 20
 MOST = 1000
 """Entries of each list that are kept; an outage of everything must not cost megabytes per cycle."""
 
-ROOMS = ("exports", "dbusers")
+ROOMS = ("exports", "dbusers", "backup")
 """The rooms that keep records, in the order in which they are shown."""
 LASTING = frozenset(
     {"generation", "served_exports", "served_clients", "served_projects", "complete", "listing_every", "running"}

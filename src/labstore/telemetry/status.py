@@ -12,6 +12,7 @@ from typing import Any
 from labstore.reconcile.record import State
 from labstore.reports.report import Severity
 from labstore.system.locks import is_held
+from labstore.telemetry import backup
 from labstore.telemetry.records import Kept, Said, read_all
 from labstore.telemetry.words import ago, plural
 
@@ -39,7 +40,7 @@ GRACE = timedelta(seconds=30)
 _DOWN = frozenset({"not-served"})
 """Reports of something that a client notices at once."""
 DAEMON = "labstore-exportd"
-DAEMONS: Mapping[str, str] = {"exports": DAEMON, "dbusers": "labstore-dbusersd"}
+DAEMONS: Mapping[str, str] = {"exports": DAEMON, "dbusers": "labstore-dbusersd", "backup": "labstore-backup.timer"}
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,12 @@ def judged(kept: Kept, now: datetime, alive: bool | None = None, limits: Limits 
         bounds = limits or Limits.of(kept)
         health = max(health, Health.CRITICAL if age > bounds.critical else Health.OK)
         health = max(health, Health.WARNING if age > bounds.warning else Health.OK)
+    if kept.room == "backup" and backup.is_late(kept, now):
+        health = Health.CRITICAL
     return RoomStatus(
         kept,
         health,
-        _headline(kept, silent),
+        backup.headline(kept, now) if kept.room == "backup" else _headline(kept, silent),
         silent,
         tuple(sorted(waiting, key=lambda said: said.severity is not Severity.ERROR)),
         tuple(said for said in kept.reports if said.severity is Severity.NOTICE),

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from labstore import __version__
 from labstore.assembly import SiteSource
+from labstore.telemetry.backup import BackupMetrics, page_figures, proven_age
 from labstore.telemetry.dbusers_metrics import AccountMetrics
 from labstore.telemetry.metrics import ExportMetrics
 from labstore.telemetry.status import listing_age
@@ -90,12 +91,15 @@ def _metrics(reader: Reader) -> Callable[[Request], Response]:
 
     def endpoint(_request: Request) -> Response:
         exports, accounts = ExportMetrics(now=lambda: reader.now().timestamp()), AccountMetrics(build=False)
+        backups = BackupMetrics(reader.now())
         kept = [room.kept for room in reader.rooms()[0]]
+        views: dict[str, AccountMetrics | BackupMetrics] = {"dbusers": accounts, "backup": backups}
         for each in kept:
-            (accounts if each.room == "dbusers" else exports).seen(each)
+            (views.get(each.room) or exports).seen(each)
         text = generate_latest(exports.registry)
-        if any(each.room == "dbusers" for each in kept):
-            text += generate_latest(accounts.registry)
+        for room, view in views.items():
+            if any(each.room == room for each in kept):
+                text += generate_latest(view.registry)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return endpoint
@@ -149,6 +153,8 @@ def _figures(kept: Any, now: datetime) -> list[tuple[str, str]]:
     facts = kept.facts
     if kept.room == "dbusers":
         return _account_figures(facts)
+    if kept.room == "backup":
+        return page_figures(facts, proven_age(kept, now))
     age = listing_age(kept, now)
     found = [
         ("exports", facts.get("served_exports")),

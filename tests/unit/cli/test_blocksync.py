@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from labstore.blocksync.ends import Meter
 from labstore.cli.beside import progress, size, span
-from labstore.cli.blocksync import _ssh, blocksync
+from labstore.cli.blocksync import blocksync, ssh_words
 from labstore.model.block_sync import Permit
 
 
@@ -44,7 +44,7 @@ def test_a_forced_command_has_one_role() -> None:
 
 
 def test_ssh_gets_no_word_from_a_host_name_as_an_option() -> None:
-    argv = _ssh({"identity": "/k", "port": 22, "ssh_config": None, "remote": "labstore blocksync serve"})
+    argv = ssh_words({"identity": "/k", "port": 22, "ssh_config": None, "remote": "labstore blocksync serve"})
     assert argv[argv.index("{host}") - 1] == "--"
     assert "BatchMode=yes" in argv
 
