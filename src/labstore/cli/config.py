@@ -15,6 +15,7 @@ from labstore.cli.options import Told
 from labstore.cli.output import WIDTH, folded
 from labstore.config.explain import Explained, explained
 from labstore.config.load import DEFAULT, Loaded, inventory_problems, load
+from labstore.config.load_accounts import load_accounts
 from labstore.config.reference import page
 from labstore.config.schema import json_schema
 from labstore.config.settings import settings
@@ -41,8 +42,9 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=_FILE, required=False)
 @click.option("--site", "site_file", type=_FILE, envvar="LABSTORE_SITE", help="The site file, instead of FILE.")
+@click.option("--passwords", is_flag=True, help="Read the files with passwords for accounts too, as their daemon does.")
 @click.option("--json", "as_json", is_flag=True, help="Print problems and notices as JSON.")
-def check(file: Path | None, site_file: Path | None, as_json: bool) -> None:
+def check(file: Path | None, site_file: Path | None, passwords: bool, as_json: bool) -> None:
     """Check the site file and the files it names.
 
     FILE or --site, /etc/labstore/site.yaml where neither is given; with it the mounts files and the inventory file that
@@ -57,6 +59,8 @@ def check(file: Path | None, site_file: Path | None, as_json: bool) -> None:
     try:
         loaded = load(file)
         problems = inventory_problems(loaded.site.inventory)
+        if passwords and loaded.accounts is not None:
+            load_accounts(file)
     except BadFile as error:
         problems = error.reports
     if problems:

@@ -148,3 +148,13 @@ def test_every_help_shows_an_example(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Example:\n  " in result.stdout
+
+
+def test_files_with_passwords_are_read_where_that_is_asked_for(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    text = (Path(__file__).parents[3] / "docs/examples/site.yaml").read_text()
+    site.write_text(text.replace("/etc/labstore/replica.password", str(tmp_path / "none")))
+    assert run("check", str(site)).exit_code == 0
+    result = run("check", str(site), "--passwords")
+    assert result.exit_code == 5
+    assert "none cannot be read" in " ".join(result.output.split())
