@@ -46,7 +46,7 @@ from labstore.ports.storage_node import (
 )
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.failover import AddressTaken, MountBusy, NodeUnreachable, StepNotDone
+from labstore.reports.failover import AddressTaken, MountBusy, NodeUnreachable, NotJournaled, StepNotDone
 from labstore.reports.report import Report
 from labstore.system.journal import unfinished
 from labstore.system.locks import Locked
@@ -96,6 +96,8 @@ class Machine:
     verified: bool = False
     journal: list[Entry] = field(default_factory=list)
     held: bool = False
+    stuck: bool = False
+    disk_full: bool = False
     mark: str = ""
 
 
@@ -444,7 +446,8 @@ class FakeNode:
             if me.threads and not self._found[Aspect.HANDOVER]().recorded:  # type: ignore[attr-defined]
                 raise Forbidden("clients lose their locks and nobody has written them down")
             yield put(verified=False)
-            yield put(threads=0)
+            if not me.stuck:
+                yield put(threads=0)
             yield put(mountd=False)
         elif order.do is Do.START_SERVER:
             yield put(verified=False)
@@ -566,6 +569,8 @@ class FakeNode:
     def note(self, entry: Entry) -> tuple[Report, ...]:
         self._reach()
         self.world.tick(f"{self.host}: journal {entry.event} {entry.step}")
+        if self.me.disk_full:
+            return (NotJournaled(str(self.host), "No space left on device"),)
         self.me.journal.append(entry)
         return ()
 
