@@ -267,11 +267,14 @@ class _Resolver:
         limits = self.file.limits
         groups = {host.group for host in hosts if host.group is not None}
         rules = [
-            LimitRule(what, account=user, reason="variance")
+            LimitRule(what, account=user, reason="variance", grants=GrantType.ROLE)
             for user, what in self.original.variances.items()
             if user not in limits.variances
         ]
-        rules += [LimitRule(_partial(what), account=user, reason="variance") for user, what in limits.variances.items()]
+        rules += [
+            LimitRule(_partial(what), account=user, reason="variance", grants=GrantType.ROLE)
+            for user, what in limits.variances.items()
+        ]
         for name, rule in limits.rules.items():
             rules.append(self._rule(name, rule, groups))
         return LimitSettings(_partial(limits.role).over(Limits()), _partial(limits.legacy).over(Limits()), tuple(rules))

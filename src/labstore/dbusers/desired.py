@@ -37,7 +37,7 @@ class Limiter:
     def rules(self, user: DbUser, host: ReplicaSettings) -> tuple[LimitRule, ...]:
         """The rules that say something here, from general to special."""
         every = [*self._general, *self._special.get(user, ())]
-        return tuple(rule for rule in every if rule.applies(user, host.group, self._at))
+        return tuple(rule for rule in every if rule.applies(user, host, self._at))
 
     def _base(self, user: DbUser, host: ReplicaSettings) -> Limits:
         key = (user[0], host.group, host.grant_type)
@@ -48,7 +48,7 @@ class Limiter:
         return self._known[key]
 
     def _over(self, rules: list[LimitRule], user: DbUser, host: ReplicaSettings, base: Limits) -> Limits:
-        applying = (rule.limits for rule in rules if rule.applies(user, host.group, self._at))
+        applying = (rule.limits for rule in rules if rule.applies(user, host, self._at))
         return reduce(lambda limits, partial: partial.over(limits), applying, base)
 
 

@@ -170,17 +170,20 @@ class LimitRule:
     until: datetime | None = None
     number: int = 0
     """Its number in the ledger; 0 for a rule of the configuration."""
+    grants: GrantType | None = None
+    """Only on servers of this type: the original's variances raise a limit that the older type does not have."""
 
     @property
     def weight(self) -> tuple[bool, bool, bool]:
         """Sorts rules from general to specific."""
         return self.account is not None, self.kind is not None, self.group is not None
 
-    def applies(self, user: DbUser, group: HostGroupName | None, at: datetime) -> bool:
+    def applies(self, user: DbUser, host: ReplicaSettings, at: datetime) -> bool:
         return (
             (self.account is None or self.account == user)
             and (self.kind is None or self.kind is user.kind)
-            and (self.group is None or self.group == group)
+            and (self.group is None or self.group == host.group)
+            and (self.grants is None or self.grants is host.grant_type)
             and (self.until is None or self.until > at)
         )
 

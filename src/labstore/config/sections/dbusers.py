@@ -235,7 +235,9 @@ class RuleFile(LimitFile):
 class LimitsFile(Section):
     role: RoleLimitFile = part(RoleLimitFile, "on servers whose rights are given by a role")
     legacy: LimitFile = part(LimitFile, "on the others")
-    variances: dict[AccountText, Variance] = setting({}, "for single accounts: a number of connections, or a map")
+    variances: dict[AccountText, Variance] = setting(
+        {}, "for single accounts where grants are `role`: connections, or a map"
+    )
     rules: dict[RuleText, RuleFile] = setting({}, "for kinds, accounts and groups of servers, with an end if need be")
 
 
