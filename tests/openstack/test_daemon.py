@@ -148,13 +148,20 @@ def test_exports_are_what_neutron_says_for_every_project_in_both_regions(running
 
 
 def test_a_new_server_is_admitted_and_a_deleted_one_cut_off_within_ten_seconds(running: Running) -> None:
-    before = running.admitted()["maps"]
-    server = running.lab.boot("maps", "brief", wait=False)
+    """Within ten seconds of Nova saying so: what Nova itself takes to build and to delete is printed beside it."""
+    before, asked = running.admitted()["maps"], time.monotonic()
+    server = running.lab.boot("maps", "brief")
+    built = time.monotonic() - asked
     admitted = running.wait(lambda: running.admitted()["maps"] > before, PROMPT, "the new server is admitted")
     running.wait(lambda: running.record().get("state") == "converged", HEALED, "all is known of it")
-    running.lab.delete("maps", server, wait=False)
+    asked = time.monotonic()
+    running.lab.delete("maps", server)
+    deleted = time.monotonic() - asked
     cut = running.wait(lambda: running.admitted()["maps"] == before, PROMPT, "the deleted server is cut off")
-    print(f"\nadmitted {admitted:.1f} s after create was asked for, cut off {cut:.1f} s after delete")
+    print(
+        f"\nadmitted {admitted:.1f} s after Nova called it ACTIVE ({built:.1f} s after create was asked for); "
+        f"cut off {cut:.1f} s after Nova called it deleted ({deleted:.1f} s after delete was asked for)"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
