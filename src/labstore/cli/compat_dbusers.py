@@ -19,7 +19,7 @@ from labstore import __version__
 from labstore.assembly import SiteFiles, SiteSource
 from labstore.assembly_dbusers import AccountsRoom, accounts_of
 from labstore.cli.dbusers import HARVESTED, carry_out, show_plan
-from labstore.cli.dbusers_parts import alive, hands, looking, meant, project_of, written
+from labstore.cli.dbusers_parts import alive, hands, ldap_at_hand, looking, meant, project_of, written
 from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import told
 from labstore.cli.output import line
@@ -105,7 +105,9 @@ def _room(config: Path | None, kind: str, tls: Tls) -> AccountsRoom:
         source = SiteSource(lambda: _builtin(path, tls), path)
     for notice in source.notices:
         click.echo(notice.text(), err=True)
-    return AccountsRoom(source, person(), hands(), _of_kind(kind))
+    here = AccountsRoom(source, person(), hands(), _of_kind(kind))
+    ldap_at_hand(here)
+    return here
 
 
 def _builtin(path: Path, tls: Tls) -> SiteFiles:

@@ -352,4 +352,4 @@ def writer(chosen: Chosen) -> None:
     from labstore.telemetry import logs  # noqa: PLC0415 - as above
 
     logs.configure("info")
-    serve(room(chosen))
+    serve(room(chosen, files_only=True))

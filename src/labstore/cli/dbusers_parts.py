@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from labstore.formats.findings import did_you_mean
 from labstore.formats.units import Unfit, duration
 from labstore.model.accounts import DbUser, account_name
 from labstore.model.database import FoundAccount, HostKey
+from labstore.model.dbusers_settings import LdapSettings
 from labstore.model.ledger import AccountRow, LedgerView
 from labstore.ports.credential_writer import FileOwner
 from labstore.ports.ledger import Ledger, LedgerFailed, SchemaUnfit
@@ -49,10 +51,22 @@ def hands() -> AccountHands:
     return (context.find_object(AccountHands) if context else None) or AccountHands()
 
 
-def room(chosen: Chosen) -> AccountsRoom:
-    """The accounts of the site. Raises BadFile."""
+def room(chosen: Chosen, files_only: bool = False) -> AccountsRoom:
+    """The accounts of the site; `files_only` for a machine that keeps files for a daemon elsewhere. Raises BadFile."""
     source = SiteSource(accounts_of(chosen.file), chosen.file)
-    return AccountsRoom(source, person(host=chosen.node_name), hands(), node=chosen.node_name)
+    here = AccountsRoom(source, person(host=chosen.node_name), hands(), node=chosen.node_name)
+    if not files_only:
+        if not here.settings.hosts:
+            message = "error: this machine keeps files for a daemon elsewhere, and knows no replica servers"
+            raise Stop(Exit.CONFIGURATION, message, "run it where dbusers.hosts are written")
+        ldap_at_hand(here)
+    return here
+
+
+def ldap_at_hand(here: AccountsRoom) -> None:
+    """Ends the command where the site asks LDAP and the package for that is missing."""
+    if isinstance(here.settings.directory, LdapSettings) and find_spec("ldap") is None:
+        raise Stop(Exit.FAILED, "error: python-ldap is not installed", "pip install 'labstore[ldap]'")
 
 
 @contextlib.contextmanager

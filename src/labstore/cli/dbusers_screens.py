@@ -235,7 +235,8 @@ def _next(words: Words) -> None:
     elif words["untouched"]:
         folded(f"nothing is done now: {words['untouched']}", 0, 2)
     elif not words["refusals"]:
-        line("nothing is left to do", fg="green")
+        silent = [each["host"] for each in words["hosts"] if not each["answers"]]
+        line("nothing is left to do" + (" where servers answer" if silent else ""), fg=None if silent else "green")
     if words["refusals"]:
         line("held back until a person decides", bold=True)
         reports([Said.read(each) for each in words["refusals"]])
@@ -248,9 +249,20 @@ def _history(events: Iterable[Words]) -> None:
     line()
     line("what was done, newest first", bold=True)
     for each in found[:_MOST]:
-        why = each["detail"].get("why")
         where = f" on {each['host']}" if each["host"] else ""
-        folded(f"{moment(each['at'])}  {each['what']}{where}" + (f": {why}" if why else ""), 2, 4)
+        more = _particulars(each)
+        folded(f"{moment(each['at'])}  {each['what']}{where}" + (f": {more}" if more else ""), 2, 4)
+
+
+def _particulars(event: Words) -> str:
+    """Why it was done; for work on servers, what was done where; for the rest, what there is to say."""
+    detail = event["detail"]
+    if event["what"] == "servers":
+        return "; ".join(f"{act} on {', '.join(hosts)}" for act, hosts in detail.items())
+    if detail.get("why"):
+        return str(detail["why"])
+    plain = {name: value for name, value in detail.items() if isinstance(value, str | int | float) and value}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())
 
 
 # --- plan, and what came of it ---------------------------------------------------------------------------------------

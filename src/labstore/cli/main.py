@@ -55,6 +55,10 @@ COMMANDS: Mapping[str, Place] = {
 }
 
 
+EXTRAS: Mapping[str, str] = {"pymysql": "mariadb", "blake3": "backup", "xxhash": "backup", "zstandard": "backup"}
+"""Packages that not every site needs, and the extra that brings each."""
+
+
 class Commands(click.Group):
     """Knows every command by name and imports the one that is used."""
 
@@ -65,7 +69,13 @@ class Commands(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
-        command = getattr(importlib.import_module(place.module), place.name)
+        try:
+            command = getattr(importlib.import_module(place.module), place.name)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(str(error.name).partition(".")[0])
+            if extra is None:
+                raise
+            raise click.ClickException(f"{error.name} is not installed: pip install 'labstore[{extra}]'") from None
         assert isinstance(command, click.Command)
         return command
 

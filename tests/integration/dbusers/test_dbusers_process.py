@@ -19,7 +19,7 @@ import pymysql
 import pytest
 
 from labstore.model.accounts import AccountKind
-from tests.support import mariadb
+from tests.support import mariadb, slapd
 from tests.support.dbusers import Homes
 from tests.support.exportd_lab import LABSTORE
 from tests.support.hang import HANGS
@@ -183,6 +183,34 @@ def test_the_daemon_follows_the_directory_and_the_ledger_and_ends_in_order(place
         assert process.wait(HANGS) == 0
     assert place.run("plan").startswith("place: nothing to do")
     assert json.loads(place.run("show", "--json"))["leader"] is None, "another machine may lead at once"
+
+
+def test_a_tool_that_is_added_to_ldap_has_its_account_long_before_the_next_look(place: Place) -> None:
+    """The doorbell rings over verified TLS; the truth stays the listing."""
+    place.set_up()
+    secret = place.root / "ldap.password"
+    secret.write_text(slapd.PASSWORD)
+    secret.chmod(0o400)
+    basis = (slapd.tool("first", 52001), slapd.person("alice", 2170), slapd.group(["alice"]))
+    with slapd.running(1, tls=True, ldif=basis) as (server,):
+        words = json.loads(place.site.read_text())
+        words["dbusers"]["directory"] = {
+            "ldap": {
+                "servers": [server.url],
+                "bind_dn": slapd.READER,
+                "password_file": str(secret),
+                "ca_file": str(server.ca),
+            }
+        }
+        place.site.write_text(json.dumps(words))
+        first = place.add("first", 52001)
+        with place.daemon():
+            place.until(first.exists, "the first tool's file")
+            second = place.add("second", 52002)
+            server.add(slapd.tool("second", 52002))
+            place.until(second.exists, "the newcomer's file")
+        user, password = place.homes.credentials(AccountKind.TOOL, "second")
+        assert all(each.works(user, password) for each in place.servers)
 
 
 def test_a_daemon_that_was_killed_is_followed_at_once(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -312,3 +313,17 @@ def test_a_site_without_accounts(world: AccountsWorld) -> None:
     result = world.run("dbusers", "show")
     assert result.exit_code == 5
     assert "no `dbusers:`" in result.stderr
+
+
+def test_a_machine_that_only_keeps_files_says_where_the_rest_is(world: AccountsWorld) -> None:
+    secret = world.base / "writer.password"
+    secret.write_text("who may ask\n")
+    secret.chmod(0o400)
+    head = world.site_file.read_text().split("dbusers:")[0]
+    files = {"tool": "/srv/homes", "user": "/srv/people"}
+    section = {"files": files, "writer": {"password_file": str(secret)}}
+    world.site_file.write_text(f"{head}dbusers: {json.dumps(section)}\n")
+    for verb in ("show", "plan", "run"):
+        result = world.run("dbusers", verb)
+        assert result.exit_code == 5
+        assert "keeps files for a daemon elsewhere" in result.stderr
