@@ -32,6 +32,7 @@ from labstore.dbusers.cycle import Proposal
 from labstore.dbusers.turns import Act
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.ledger import AccountState
+from labstore.ports.ledger import Ledger
 from labstore.reconcile.record import Record, State
 from labstore.reports.report import Override
 from labstore.telemetry import records
@@ -82,9 +83,18 @@ for command in (remove, rotate, limit, host_setup):
 @click.option("--list", "listed", is_flag=True, help="The accounts one by one.")
 @click.option("--kind", type=click.Choice([kind.value for kind in AccountKind]), help="Only these, one by one.")
 @click.option("--state", type=click.Choice(STATES), help="Only these, one by one.")
+@click.option("--verify", is_flag=True, help="Follow the chain of events from the first: was one edited?")
 @json_option
 @site_options
-def show(name: str | None, listed: bool, kind: str | None, state: str | None, as_json: bool, chosen: Chosen) -> None:
+def show(
+    name: str | None,
+    listed: bool,
+    kind: str | None,
+    state: str | None,
+    verify: bool,
+    as_json: bool,
+    chosen: Chosen,
+) -> None:
     """Show how many accounts there are and where; or one, NAME, as every server has it.
 
     NAME is an account (s52788), a tool (wikibugs or tools.wikibugs) or a user. Asks the ledger, and for one account the
@@ -101,6 +111,9 @@ def show(name: str | None, listed: bool, kind: str | None, state: str | None, as
         _one(here, name, as_json, whole=False)
         return
     with looking(here) as (cycle, _), ledger_told():
+        if verify:
+            _verify(cycle.observer.ledger, as_json)
+            return
         view = cycle.observer.ledger.read()
         if listed or kind or state:
             rows = [
@@ -115,6 +128,20 @@ def show(name: str | None, listed: bool, kind: str | None, state: str | None, as
         lease = cycle.observer.ledger.leader()
     overview = overview_words(here.name, here.settings, view, lease, kept.to_dict() if kept else None)
     emit(overview) if as_json else screens.overview(overview, here.clock.now())
+
+
+def _verify(ledger: Ledger, as_json: bool) -> None:
+    """Each event carries the digest of all before it."""
+    with waiting("following the events"):
+        broken = ledger.verify_events()
+    if as_json:
+        emit({"broken_at": broken})
+    elif broken is None:
+        line("every event is as it was written")
+    else:
+        line(f"event {broken}, or one before it, was changed or taken out after it was written", fg="red")
+    if broken is not None:
+        sys.exit(Exit.FAILED)
 
 
 @dbusers.command()

@@ -6,7 +6,7 @@ keeps files. What is safer here stays so: connections are verified unless somebo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labstore.config.accounts import resolved
@@ -21,6 +21,7 @@ from labstore.model.site import Site, SiteName
 from labstore.reports.in_file import FileNotice
 
 HOMES = {"tool": "/srv/tools/shared/tools/project", "user": "/srv/tools/shared/tools/home"}
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - where the original's metrics were asked for
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,4 @@ def builtin_accounts(path: Path, state_dir: Path, run_dir: Path, tls: Tls = Tls.
     )
     settings = resolved(findings, file, site, path.parent, original=original, ledger_tls=tls)
     findings.raise_problems()
-    return BuiltinAccounts(site, settings, original.notices)
+    return BuiltinAccounts(site, replace(settings, metrics_host=EVERYWHERE), original.notices)

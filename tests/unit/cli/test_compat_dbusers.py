@@ -121,6 +121,7 @@ def test_the_original_s_file_alone_is_enough(tmp_path: Path) -> None:
     assert made.settings.files.bases == {}, "services keep all files"
     assert made.settings.ledger.host == "m5.example.org"
     assert made.settings.ledger.tls is Tls.VERIFY
+    assert (made.settings.metrics_host, made.settings.metrics_port) == ("0.0.0.0", 9191), "as it was asked before"
 
 
 def test_the_form_of_2020_has_homes_here_and_no_paws(tmp_path: Path) -> None:

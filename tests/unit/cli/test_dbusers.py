@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,16 @@ def test_screens_fit_80_columns(live: AccountsWorld, words: list[str]) -> None:
     live.run("dbusers", "limit", "alice", "--connections", "3", "--why", "a reason that takes much more than one line")
     result = live.run("dbusers", *words)
     assert max(map(len, result.stdout.splitlines())) <= 80, result.stdout
+
+
+def test_an_event_that_was_edited_is_found(live: AccountsWorld) -> None:
+    assert "as it was written" in live.run("dbusers", "show", "--verify").stdout
+    with contextlib.closing(sqlite3.connect(live.base / "state/dbusers/ledger.sqlite")) as ledger:
+        ledger.execute("UPDATE event SET account = 's1' WHERE id = 2")
+        ledger.commit()
+    result = live.run("dbusers", "show", "--verify")
+    assert result.exit_code == 1
+    assert "event 2" in result.stdout
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
