@@ -66,7 +66,7 @@ class LvmSnapshots:
         elif room is None:
             raise StepFailed(StorageFailed(name, "a thick snapshot must be told how large it may become"))
         else:
-            how = ("--size", f"{room}b", "--setautoactivation", "n")
+            how = ("--size", f"{room}b")
         self._do(
             "lvcreate",
             "--yes",

@@ -52,7 +52,7 @@ class Lvm:
     def snapshot(self, group: LvmName, origin: LvmName, name: LvmName, size: int, tags: tuple[str, ...] = ()) -> None:
         """Take a snapshot with `size` bytes of room for what changes. Raises LvmFailed."""
         marks = tuple(part for tag in tags for part in ("--addtag", tag))
-        what = ("--snapshot", "--size", f"{size}b", "--name", name, *marks, "--setautoactivation", "n")
+        what = ("--snapshot", "--size", f"{size}b", "--name", name, *marks)
         self._run("lvcreate", "--yes", *what, f"{group}/{origin}")
 
     def remove_snapshot(self, group: LvmName, name: LvmName) -> None:
