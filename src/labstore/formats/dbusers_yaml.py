@@ -103,8 +103,6 @@ class _Reader:
 
     def text(self, path: tuple[str, ...]) -> str:
         found = self.at(path)
-        if isinstance(found, int) and not isinstance(found, bool) and path[-1] == "password":
-            return str(found)
         if found is None or isinstance(found, str):
             return found or ""
         self.findings.problem(path, f"{'.'.join(path)} is not text", "write it in quotes")
