@@ -65,7 +65,7 @@ def test_one_server_in_both_forms_is_said() -> None:
 def test_a_password_of_digits_alone_wants_quotes() -> None:
     """Without them YAML makes a number of it, and forgets how it was written."""
     with pytest.raises(BadFile, match="not text"):
-        parse(b"labsdbs: {hosts: {}, username: admin, password: 0123}\n", "dbusers.yaml")
+        parse(b"labsdbs: {hosts: {}, username: admin, password: 1234}\n", "dbusers.yaml")
     found = parse(b"labsdbs: {hosts: {}, username: admin, password: '0123'}\n", "dbusers.yaml")
     assert found.login.password.reveal() == "0123"
     assert "0123" not in repr(found)
