@@ -46,7 +46,10 @@ def remove(name: str, now: bool, restore: bool, yes: bool, because: str, as_json
         raise click.UsageError("--now and --restore exclude each other.")
     here = room(chosen)
     with looking(here) as (cycle, _):
-        found = meant(cycle.observer.ledger.read(), name, project_of(here))
+        view = cycle.observer.ledger.read()
+        found = meant(view, name, project_of(here))
+    if found.row is None and not (restore and found.user in view.tombstones):
+        raise Stop(Exit.FAILED, f"error: the ledger has no account {found.user}", "labstore dbusers show --list")
     who = f"{found.row.kind.value} {found.row.name}, {found.user}" if found.row else f"{found.user}"
     wait = duration_text(here.settings.removal.wait)
     if restore:

@@ -206,6 +206,14 @@ def test_a_removal_is_a_suspension_first_and_can_be_taken_back(live: AccountsWor
     assert live.replica("db1.example.org").works(WIKIBUGS, password)
 
 
+@pytest.mark.parametrize("words", [["remove", "s999"], ["remove", "s999", "--restore"], ["rotate", "s999"]])
+def test_an_account_that_there_is_not_is_not_asked_about(live: AccountsWorld, words: list[str]) -> None:
+    result = live.run("dbusers", *words, "--yes")
+    assert result.exit_code == 1
+    assert "no account s999" in result.stderr
+    assert live.json("show")["requests"] == []
+
+
 def test_removed_now_it_leaves_a_tombstone(live: AccountsWorld) -> None:
     live.run("dbusers", "remove", "s52001", "--now", "--yes")
     for _ in range(3):
