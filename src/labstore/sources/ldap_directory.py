@@ -69,9 +69,9 @@ class LdapDirectory:
         if not facts:
             return silent[0]
         joined = merged([fact.value for fact in facts])
-        doubt = silent[0].report.message() if silent else ""
+        doubt = "; ".join((*(answer.report.message() for answer in silent[:1]), *_behind(facts)))
         servers = tuple(fact.source for fact in facts)
-        listing = Listing(kind, joined.entries, joined.rejected, not silent, servers, doubt)
+        listing = Listing(kind, joined.entries, joined.rejected, not doubt, servers, doubt)
         return Fact(listing, ", ".join(servers), facts[0].at)
 
     # --- one server -------------------------------------------------------------------------------------------------
@@ -259,6 +259,15 @@ def _key(dn: str) -> Dn:
 
 def _below(key: Dn, base: Dn) -> bool:
     return len(key) > len(base) and key[-len(base) :] == base
+
+
+def _behind(facts: Sequence[Fact[Taken]]) -> Iterator[str]:
+    """Which servers lack what another one has: replication takes its time, or has stopped."""
+    every = {user for fact in facts for user in fact.value.entries}
+    for fact in facts:
+        lacking = len(every) - len(fact.value.entries)
+        if lacking:
+            yield f"{fact.source} lacks {lacking} of {len(every)} entries"
 
 
 def _words(error: ldap.LDAPError) -> str:

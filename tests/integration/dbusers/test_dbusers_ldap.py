@@ -201,7 +201,9 @@ def test_with_one_behind_nobody_is_absent(pair: list[Slapd], behind: int) -> Non
     """What one server still has, or has already, is there."""
     pair[1 - behind].remove(f"uid=tools.first,{TOOLS}")
     pair[1 - behind].add(slapd.tool("second", 50002))
-    assert set(of(tools(directory(*pair))).entries) == {"s50001", "s50002"}
+    found = of(tools(directory(*pair)))
+    assert set(found.entries) == {"s50001", "s50002"}
+    assert not found.agreed and f"{pair[behind].url} lacks 1 of 2 entries" in found.doubt
 
 
 def test_with_one_behind_nobody_is_locked_or_unlocked(pair: list[Slapd]) -> None:
