@@ -134,3 +134,11 @@ def test_clients_are_told_that_their_connections_are_gone(wire: Wire) -> None:
         assert wire.first.do(lambda: ADDRESSES.tickle(connections)) == 1
         segment = listener.recv(2048)[20:]
     assert (int.from_bytes(segment[:2]), int.from_bytes(segment[2:4])) == (2049, 700)
+
+
+def test_what_libc_says_is_what_the_kernel_has(wire: Wire) -> None:
+    eth = wire.eth
+    for address in (SERVICE, SERVICE6):
+        wire.first.do(lambda address=address: ADDRESSES.add(address, eth))  # type: ignore[misc]
+    known = wire.first.do(lambda: frozenset(address for address, _, _ in ADDRESSES._every()))
+    assert wire.here() == known >= {SERVICE, SERVICE6, Client(HERE)}

@@ -106,7 +106,11 @@ class Parts:
         if self.here == second:
             first, second = second, first
         own = Pair(self.pair.cluster, self.pair.settings, first)
-        return PairMover(own, self.node(first), self.node(second), self.clock, tell)
+        nodes = self.node(first), self.node(second)
+        for node in nodes:
+            if isinstance(node, RemoteNode):
+                node.begin()
+        return PairMover(own, *nodes, self.clock, tell)
 
 
 def parts(chosen: Chosen) -> Parts:

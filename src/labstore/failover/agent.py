@@ -107,19 +107,28 @@ class RemoteNode:
     connect_deadline: float = 20.0
     _piped: Piped | None = field(default=None, init=False)
     _pending: bytes = field(default=b"", init=False)
+    _greeted: bool = field(default=False, init=False)
 
     @property
     def name(self) -> HostName:
         return self.node
 
+    def begin(self) -> None:
+        """Start the agent and do not wait for it: it loads while this side does something else. What goes wrong is
+        said by the first question."""
+        if self._piped is None:
+            with contextlib.suppress(CannotStart):
+                self._piped, self._greeted = self.start(), False
+
     def connect(self) -> None:
-        """Start the agent, so that the first question is answered at once. Raises StepFailed."""
-        if self._piped is not None:
+        """See that the agent is there. Raises StepFailed."""
+        if self._piped is not None and self._greeted:
             return
         try:
-            self._piped = self.start()
+            self._piped = self._piped or self.start()
         except CannotStart as error:
             raise self._unreachable(str(error)) from None
+        self._greeted = True
         greeting = self._line(self.connect_deadline)
         if greeting.get("protocol") != PROTOCOL:
             self.close()
@@ -130,7 +139,7 @@ class RemoteNode:
 
     def close(self) -> None:
         if self._piped is not None:
-            piped, self._piped, self._pending = self._piped, None, b""
+            piped, self._piped, self._pending, self._greeted = self._piped, None, b"", False
             for descriptor in (piped.writing, piped.reading):
                 with contextlib.suppress(OSError):
                     os.close(descriptor)

@@ -54,6 +54,7 @@ class LocalNode:
     def hold(self, what: str) -> Iterator[None]:
         lock = self.observer.places.lock
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.observer.tools.addresses.prepare()
         with exclusive(lock, f"{what} (boot {self.observer.boot()})"):
             yield
 

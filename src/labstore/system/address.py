@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from labstore.formats import packets
 from labstore.model.address import Client
 from labstore.model.failover import InterfaceName
 from labstore.model.nfsd import Connection
+from labstore.system.own_addresses import own_addresses
 
 _NO_DAD = 0x02
 ETHERNET = 1
@@ -46,7 +44,15 @@ class Addresses:
 
     def here(self) -> frozenset[Client]:
         """Every address of every interface. Raises AddressFailed."""
-        return frozenset(address for address, _, _ in self._every())
+        try:
+            return own_addresses()
+        except (OSError, ValueError) as error:
+            raise AddressFailed(f"this node's addresses: {error}") from error
+
+    def prepare(self) -> None:
+        """Load what takes long to load, before clients are made to wait."""
+        with contextlib.suppress(AddressFailed), _netlink():
+            pass
 
     def _every(self) -> list[tuple[Client, int, int]]:
         """(address, interface index, prefix length)."""
@@ -84,24 +90,16 @@ class Addresses:
     def add(self, address: Client, interface: Interface) -> None:
         """Put the address on the interface, alone in its network (/32, /128), so that it never becomes the source of
         anything else. One that is there already is fine. Raises AddressFailed."""
-        with _netlink() as netlink:
-            try:
-                netlink.addr("add", **_request(address, interface.index))
-            except NetlinkError as error:
-                if error.code != errno.EEXIST:
-                    raise AddressFailed(f"{address} on {interface.name}: {error}") from error
+        with _netlink(f"{address} on {interface.name}", passing=(errno.EEXIST,)) as netlink:
+            netlink.addr("add", **_request(address, interface.index))
 
     def remove(self, address: Client) -> None:
         """Take the address away from every interface that has it. Raises AddressFailed."""
         for found, index, prefix in self._every():
             if found != address:
                 continue
-            with _netlink() as netlink:
-                try:
-                    netlink.addr("del", index=index, address=str(address), prefixlen=prefix)
-                except NetlinkError as error:
-                    if error.code not in (errno.EADDRNOTAVAIL, errno.ENODEV):
-                        raise AddressFailed(f"{address}: {error}") from error
+            with _netlink(str(address), passing=(errno.EADDRNOTAVAIL, errno.ENODEV)) as netlink:
+                netlink.addr("del", index=index, address=str(address), prefixlen=prefix)
 
     # --- the others -------------------------------------------------------------------------------------------------
 
@@ -159,12 +157,19 @@ def _request(address: Client, index: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _netlink() -> Iterator[Any]:
+def _netlink(what: str = "netlink", passing: tuple[int, ...] = ()) -> Iterator[Any]:
+    """An open netlink; errors of these numbers mean that it is so already."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - a fifth of the time of a whole command, and few need it
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415 - as above
+
     try:
         with IPRoute() as netlink:
             yield netlink
-    except (OSError, NetlinkError) as error:
-        raise AddressFailed(f"netlink: {error}") from error
+    except NetlinkError as error:
+        if error.code not in passing:
+            raise AddressFailed(f"{what}: {error}") from error
+    except OSError as error:
+        raise AddressFailed(f"{what}: {error}") from error
 
 
 def _packet_socket(interface: Interface) -> socket.socket:

@@ -203,3 +203,29 @@ def test_a_lock_that_is_held_there_names_its_holder(world: World) -> None:
     what = "labstore failover up"
     with remote(world) as there, pytest.raises(StepFailed, match=what), there.hold(what):
         pass
+
+
+def test_an_agent_loads_while_something_else_is_done(world: World) -> None:
+    """Started ahead, it is one and the same that answers later."""
+    started: list[Pipe] = []
+
+    def start() -> Pipe:
+        started.append(Pipe(lambda r, w: Agent(world.node(BETA), r, w).serve()))
+        return started[-1]
+
+    there = RemoteNode(BETA, start)  # type: ignore[arg-type]
+    there.begin()
+    there.begin()
+    assert len(started) == 1
+    assert there.look().node == BETA and len(started) == 1
+    there.close()
+
+
+def test_an_agent_that_cannot_be_started_ahead_is_said_when_it_is_asked() -> None:
+    def start() -> Any:
+        raise CannotStart("ssh cannot be started: No such file or directory")
+
+    there = RemoteNode(BETA, start)
+    there.begin()
+    with pytest.raises(StepFailed, match="ssh cannot be started"):
+        there.look()
