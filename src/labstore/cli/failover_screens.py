@@ -280,17 +280,24 @@ def findings(found: Findings) -> None:
             ("role", first.role, second.role),
             ("disk", first.disk, second.disk),
             ("serves", "yes" if first.serves else "no", "yes" if second.serves else "no"),
-            ("last began to serve", first.last_served or "never", second.last_served or "never"),
+            ("last began to serve", _to_the_second(first.last_served), _to_the_second(second.last_served)),
             ("written since they parted", _kib(first.written), _kib(second.written)),
         ]
-        if parting.split:
-            rows.append(("newest files", first.newest or "?", second.newest or "?"))
         table([Column(""), Column(first.node, loose=True), Column(second.node, loose=True)], rows)
         if parting.split:
+            for side in parting.sides:
+                line(f"  newest files of {side.node}:")
+                for file in (side.newest or "not known").split("; "):
+                    line(f"    {file}")
             for loser in parting.sides:
                 line(f"  --discard {loser.node}: loses {_kib(loser.written)} that {loser.node} wrote")
         else:
             line("  nothing is lost by connecting them again")
+
+
+def _to_the_second(at: str) -> str:
+    """A time as it is kept, for a narrow column."""
+    return f"{at[:10]} {at[11:19]} UTC" if at else "never"
 
 
 def _kib(number: int | None) -> str:
