@@ -75,7 +75,7 @@ def show_words(cluster: ClusterName, found: Proposal) -> dict[str, Any]:
                 "project": thing.project,
                 "shows": thing.source,
                 "state": _state(facts.found.get(thing.key)),
-                "owner, mode": _row(thing, facts.found.get(thing.key))[2],
+                "owned": _row(thing, facts.found.get(thing.key))[2],
             }
             for thing in facts.wanted
         ],

@@ -181,7 +181,8 @@ class Told(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in found if command]
+        shown = [(name, command) for name, command in found if command and not command.hidden]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in shown]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
