@@ -83,7 +83,8 @@ class Secrets:
             text = read_limited(path, SECRET_LIMIT).decode().strip("\r\n")
         except (OSError, FileTooLarge, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            self.findings.problem(where, f"{path} cannot be read: {reason}", "write the password into it, mode 0400")
+            advice = "run it as root" if isinstance(error, PermissionError) else "write the password into it, mode 0400"
+            self.findings.problem(where, f"{path} cannot be read: {reason}", advice)
             return NO_SECRET
         if everybody:
             self.findings.problem(where, f"{path} can be read by everybody", f"chmod 0400 {path}")
