@@ -122,12 +122,12 @@ def reports(found: Iterable[Any], limit: int = 20, err: bool = False) -> None:
     each_once.sort(key=lambda report: order.index(str(report.severity.value)))
     for report in each_once[:limit]:
         word = str(report.severity.value)
-        lines = wrap(safe(_message(report)), WIDTH - 10) or [""]
+        lines = wrap(safe(_message(report)), WIDTH - 10, **_WHOLE_WORDS) or [""]
         click.echo(click.style(f"{word:8}", fg=_COLOUR[word]) + lines[0], err=err)
         for more in lines[1:]:
             click.echo(" " * 8 + more, err=err)
         remedy = _remedy(report)
-        for number, more in enumerate(wrap(safe(remedy), WIDTH - 13) if remedy else []):
+        for number, more in enumerate(wrap(safe(remedy), WIDTH - 13, **_WHOLE_WORDS) if remedy else []):
             click.echo(" " * 8 + ("-> " if number == 0 else "   ") + more, err=err)
     if len(each_once) > limit:
         click.echo(f"... and {len(each_once) - limit} more (--json shows all)", err=err)
