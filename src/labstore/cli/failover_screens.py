@@ -221,6 +221,8 @@ def run(found: Run) -> None:
     else:
         words = "refused; nothing was done" if found.refused else "not done"
         click.secho(f"{found.verb}: {words}", fg="red", bold=True)
+        if not found.refused:
+            line("-> run it again, it goes on from here; or go back to serving: labstore failover abort")
 
 
 def run_words(found: Run) -> dict[str, Any]:
