@@ -24,6 +24,8 @@ class JobFacts:
     generations: Answer[tuple[Generation, ...]]
     mounts: tuple[RestoreMount, ...] = ()
     owed: bool = False
+    stranger: str | None = None
+    """What the target holds that no copy of ours ever wrote."""
     asked: bool = False
     """A person wants a generation now, whether one is due or not."""
 

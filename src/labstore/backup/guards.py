@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from labstore.backup.facts import BackupFacts, JobFacts
 from labstore.backup.plan import BackupPlan, BackupStep
 from labstore.model.backup import Sort, SourceStatus
+from labstore.model.block_sync import Permit
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.guards import guarded
 from labstore.reconcile.plan import Refusal, Verb
-from labstore.reports.backup import NoRoom, TargetHeld, TargetMissing, TargetShort, TooManyPruned
+from labstore.reports.backup import NoRoom, TargetForeign, TargetHeld, TargetMissing, TargetShort, TooManyPruned
 from labstore.reports.report import Override
 
 NO_OVERRIDES: frozenset[Override] = frozenset()
@@ -29,10 +30,21 @@ def unfit_target(facts: BackupFacts, plan: BackupPlan) -> Iterator[Refusal]:
         elif job.target.value.holder is not None:
             target = job.target.value
             yield Refusal((step.key,), TargetHeld(job.job.name, target.path, target.holder or ""))
-        elif (status := _source(job, step)) is not None and _short(job, status):
+        elif (status := _source(job, step)) is not None and _foreign(job, status):
+            yield Refusal((step.key,), TargetForeign(job.job.name, str(job.job.target), job.stranger or ""))
+        elif status is not None and _short(job, status):
             yield Refusal(
                 (step.key,), TargetShort(job.job.name, str(job.job.target), job.target.value.size, status.size)
             )
+
+
+def _foreign(job: JobFacts, status: SourceStatus) -> bool:
+    """Whether the target holds what no copy of ours wrote, and what is not the source's file system either."""
+    return (
+        job.stranger is not None
+        and job.stranger != (status.content or "something")
+        and Permit.ADOPT_TARGET not in job.job.options.permits
+    )
 
 
 def _short(job: JobFacts, status: SourceStatus) -> bool:

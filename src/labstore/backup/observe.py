@@ -15,6 +15,7 @@ from labstore.ports.clock import Clock
 from labstore.ports.snapshots import Snapshot, Snapshots
 from labstore.ports.source_nodes import SourceNodes
 from labstore.reconcile.facts import Answer, Fact, Missing
+from labstore.reports.blocksync import SyncFailed
 
 KIND = "generation"
 
@@ -45,6 +46,7 @@ class Observer:
             generations=generations,
             mounts=tuple(mount for mount in mounts if mount.job == job.name),
             owed=self._owed(job, generations),
+            stranger=self._stranger(job) if ask_nodes else None,
             asked=asked,
         )
 
@@ -58,6 +60,12 @@ class Observer:
 
     def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
         return {node: self.nodes.status(job, node) for node in job.nodes or (LOCAL,)}
+
+    def _stranger(self, job: Job) -> str | None:
+        try:
+            return self.engine.stranger(path_of(job.target))
+        except (OSError, SyncFailed):
+            return None  # what cannot be looked at is refused on that account
 
     def _owed(self, job: Job, generations: Answer[tuple[Generation, ...]]) -> bool:
         root = self.engine.complete(path_of(job.target))

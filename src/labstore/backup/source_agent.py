@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from labstore.formats.superblock import HEAD, content_of
 from labstore.model.backup import STAMP, SourceStatus, Standing
-from labstore.model.backup_settings import Job
+from labstore.model.backup_settings import Job, path_of
 from labstore.model.change_hints import Hints
 from labstore.model.names import HostName
 from labstore.ports.block_source import Provided
@@ -54,6 +55,7 @@ class SourceAgent:
             free=found.value.room.free if found.value.room.needs_size else None,
             unfinished=unfinished.name if unfinished else None,
             trouble=None if isinstance(there, Fact) else there.report.message(),
+            content=_content(path_of(self.job.source)),
         )
         return Fact(said, found.source, found.at)
 
@@ -145,6 +147,16 @@ class SourceAgent:
         if full >= FILLING and found.room is not None:
             with contextlib.suppress(StepFailed):  # no more room: it may still suffice
                 self.snapshots.grow(found.name, int(found.room * _MORE))
+
+
+def _content(path: str) -> str | None:
+    """The file system that a volume holds, None where that cannot be read or is none that is known."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a device path is text here
+            found = content_of(file.read(HEAD))
+    except OSError:
+        return None
+    return str(found) if found else None
 
 
 def room_for(snapshots: Snapshots, wanted: int | None) -> int | None:

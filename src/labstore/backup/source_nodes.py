@@ -62,7 +62,7 @@ def status_text(status: Answer[SourceStatus]) -> str:
     if isinstance(status, Missing):
         return json.dumps({"missing": status.report.message()})
     said = status.value
-    names = ("node", "standing", "size", "replica", "free", "unfinished", "trouble")
+    names = ("node", "standing", "size", "replica", "free", "unfinished", "trouble", "content")
     return json.dumps({name: getattr(said, name) for name in names})
 
 
@@ -80,6 +80,7 @@ def status_of(text: str, node: HostName) -> SourceStatus:
             free=None if said["free"] is None else _number(said["free"]),
             unfinished=_text(said["unfinished"]),
             trouble=_text(said["trouble"]),
+            content=_text(said.get("content")),
         )
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise ValueError(shown(text, 200)) from None

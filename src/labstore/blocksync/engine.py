@@ -62,6 +62,21 @@ class OurEngine:
         finally:
             device.close()
 
+    def stranger(self, target: str) -> str | None:
+        try:
+            if IndexFolder(target_index(self._state, target)).load() is not None:
+                return None
+        except Unreadable:
+            pass  # what is not readable says nothing for it
+        if not Path(target).exists():
+            return None
+        device = Device(target)
+        try:
+            content = device.content()
+            return str(content) if content else "something" if device.head().strip(b"\0") else None
+        finally:
+            device.close()
+
     def set_limits(self, limits: Limits) -> None:
         self._limits = limits
         if self._run is not None:

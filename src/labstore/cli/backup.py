@@ -19,6 +19,7 @@ from labstore.cli.options import Chosen, Told, json_option, override_options, si
 from labstore.cli.output import Column, emit, line, reports, table, waiting
 from labstore.model.backup import Generation, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName
+from labstore.model.block_sync import PERMIT_HELP, Permit
 from labstore.reconcile.record import Record, State, state_of
 from labstore.reports.backup import Waiting
 from labstore.reports.report import Override
@@ -106,10 +107,18 @@ def apply(jobs: tuple[str, ...], as_json: bool, overrides: frozenset[Override], 
 
 @backup.command()
 @click.argument("jobs", nargs=-1, required=True)
+@click.option(
+    "--permit",
+    type=click.Choice([str(each) for each in Permit]),
+    multiple=True,
+    help="Once, where a run was refused: " + "; ".join(f"{each}: {PERMIT_HELP[each]}" for each in Permit) + ".",
+)
 @json_option
 @overrides_option
 @site_options
-def run(jobs: tuple[str, ...], as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
+def run(
+    jobs: tuple[str, ...], permit: tuple[str, ...], as_json: bool, overrides: frozenset[Override], chosen: Chosen
+) -> None:
     """Make a new generation of JOBS now, whether one is due or not.
 
     What an interrupted run has written and read back is not sent again. Ctrl-C ends it orderly.
@@ -118,12 +127,19 @@ def run(jobs: tuple[str, ...], as_json: bool, overrides: frozenset[Override], ch
     Example:
       labstore backup run tools
     """
-    _cycle(jobs, True, as_json, overrides, chosen)
+    _cycle(jobs, True, as_json, overrides, chosen, frozenset(map(Permit, permit)))
 
 
-def _cycle(names: tuple[str, ...], asked: bool, as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
+def _cycle(
+    names: tuple[str, ...],
+    asked: bool,
+    as_json: bool,
+    overrides: frozenset[Override],
+    chosen: Chosen,
+    permits: frozenset[Permit] = frozenset(),
+) -> None:
     """Each job with a record of its own, so that what one says is not gone when the next one ends."""
-    parts, settings = parts_of(chosen)
+    parts, settings = parts_of(chosen, permits)
     records: dict[JobName, Record] = {}
     with interruptible(parts.engine):
         for name in jobs_of(settings, names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from labstore.cli.backup_parts import Backups, backups
@@ -9,6 +10,7 @@ from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen
 from labstore.model.backup import Generation, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName
+from labstore.model.block_sync import Permit
 from labstore.model.site import Site
 from labstore.reconcile.facts import Missing
 from labstore.reports.backup import NoGeneration
@@ -23,9 +25,11 @@ def site_of(chosen: Chosen) -> tuple[Site, BackupSettings]:
     return site, site.backup
 
 
-def parts_of(chosen: Chosen) -> tuple[Backups, BackupSettings]:
-    """Raises BadFile, Stop."""
+def parts_of(chosen: Chosen, permits: frozenset[Permit] = frozenset()) -> tuple[Backups, BackupSettings]:
+    """`permits` are a person's, for every job that is run now. Raises BadFile, Stop."""
     site, settings = site_of(chosen)
+    jobs = {name: replace(job, options=replace(job.options, permits=permits)) for name, job in settings.jobs.items()}
+    settings = replace(settings, jobs=jobs)
     try:
         return backups(site, settings, chosen.file), settings
     except ImportError as error:

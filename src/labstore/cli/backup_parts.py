@@ -21,7 +21,7 @@ from labstore.backup.source_agent import SourceAgent
 from labstore.backup.source_nodes import SshSourceNodes, remote_words
 from labstore.cli.beside import AtWork
 from labstore.model.backup import SourceStatus, Standing
-from labstore.model.backup_settings import BackupSettings, Job, JobName, LogicalVolume, Volume
+from labstore.model.backup_settings import BackupSettings, Job, JobName, LogicalVolume, Volume, path_of
 from labstore.model.names import HostName
 from labstore.model.site import Site
 from labstore.ports.block_engine import Order
@@ -29,6 +29,8 @@ from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.facts import Answer, Fact
 from labstore.reconcile.record import Record
 from labstore.system.clock import SystemClock
+from labstore.system.drbd_above import replica
+from labstore.system.drbdadm import Drbd
 from labstore.system.fs_prover import FilesystemProver
 from labstore.system.identity import node_name, person
 from labstore.system.run import LocalHost
@@ -118,7 +120,9 @@ def agent(site: Site, job: Job, state: Path) -> SourceAgent:
     """The source's side of a job, on this machine."""
     clock = SystemClock()
     here = HostName(node_name())
-    return SourceAgent(job, here, snapshots_at(job.source, state), clock, lambda: standing(site, job))
+    path, drbd = path_of(job.source), Drbd(LocalHost())
+    snapshots = snapshots_at(job.source, state)
+    return SourceAgent(job, here, snapshots, clock, lambda: standing(site, job), lambda: replica(path, drbd))
 
 
 def standing(site: Site, job: Job) -> Standing:

@@ -66,7 +66,8 @@ class Standing(StrEnum):
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
     """What a source's machine says of a job's volume. `replica` is the state of its disk where it is replicated, None
-    where it is not; `trouble` is why it must not be read now. `free` is the room for a snapshot."""
+    where it is not; `trouble` is why it must not be read now. `free` is the room for a snapshot, `content` the file
+    system that the volume holds, where that is one that is known."""
 
     node: HostName
     standing: Standing
@@ -75,6 +76,7 @@ class SourceStatus:
     free: int | None = None
     unfinished: str | None = None
     trouble: str | None = None
+    content: str | None = None
 
     @property
     def fit(self) -> bool:

@@ -29,5 +29,8 @@ class BlockEngine(Protocol):
     def complete(self, target: str) -> str | None:
         """The root of the state that the target was last brought to in full, None while it is between two."""
 
+    def stranger(self, target: str) -> str | None:
+        """What a target holds that was never written by this engine; None where it is ours, blank or not there."""
+
     def set_limits(self, limits: Limits) -> None:
         """From now on, for the copy that is under way too."""

@@ -41,6 +41,24 @@ class TargetHeld(Report):
 
 
 @dataclass(frozen=True)
+class TargetForeign(Report):
+    """Something that no copy of ours wrote lies where the copy shall lie."""
+
+    job: str
+    target: str
+    content: str
+
+    code = "backup-target-foreign"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: {self.target} holds {self.content}, and it was never written as this backup"
+
+    def remedy(self) -> str:
+        return f"name another target; if that may be overwritten: labstore backup run {self.job} --permit adopt-target"
+
+
+@dataclass(frozen=True)
 class TargetMissing(Report):
     job: str
     reason: str

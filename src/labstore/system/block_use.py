@@ -53,7 +53,7 @@ def _mounted(number: str) -> str | None:
         fields = line.split()
         if fields[2:3] == [number]:
             return f"mounted at {fields[4]}"
-    for process in sorted(Path("/proc").glob("[0-9]*/mountinfo")):
+    for process in (each / "mountinfo" for each in _within(Path("/proc")) if each.name.isdigit()):
         for line in _lines(process):
             fields = line.split()
             if fields[2:3] == [number]:
@@ -63,7 +63,8 @@ def _mounted(number: str) -> str | None:
 
 def writer_of(path: str) -> str | None:
     """Another process that has a file open for writing. Only links are read: to stat what others have open can hang."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    processes = (each for each in _within(Path("/proc")) if each.name.isdigit())
+    for link in (link for each in processes for link in _within(each / "fd")):
         process = link.parts[2]
         try:
             if process == str(os.getpid()) or str(link.readlink()) != path:
@@ -78,10 +79,18 @@ def writer_of(path: str) -> str | None:
 
 def loop_over(path: str) -> str | None:
     """The loop device over a file, if there is one, in words."""
-    for backing in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
-        if _text(backing) == path:
-            return f"/dev/{backing.parts[3]} is a loop device over it"
+    for block in _within(Path("/sys/block")):
+        if block.name.startswith("loop") and _text(block / "loop/backing_file") == path:
+            return f"/dev/{block.name} is a loop device over it"
     return None
+
+
+def _within(folder: Path) -> list[Path]:
+    """What is in a folder, in order; nothing where it just went: processes and loop devices come and go as we look."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _text(path: Path) -> str | None:

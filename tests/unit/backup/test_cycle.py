@@ -43,6 +43,7 @@ class FakeEngine:
     copies: int = 0
     orders: list[Order] = field(default_factory=list)
     root: str | None = None
+    foreign: str | None = None
 
     def sync(self, order: Order) -> SyncResult:
         self.orders.append(order)
@@ -60,6 +61,9 @@ class FakeEngine:
 
     def complete(self, target: str) -> str | None:
         return None if self.meddles else self.root
+
+    def stranger(self, target: str) -> str | None:
+        return self.foreign
 
     def set_limits(self, limits: Limits) -> None:
         pass
@@ -206,6 +210,17 @@ def test_storage_that_refuses_anywhere_is_a_failure_and_the_next_run_recovers(wo
     assert world.content()[-1] == b"copy 2"
     tags = [world.snapshots.there[name].tags for name in world.names()]
     assert {each["proof"] for each in tags} == {"proven"}, "what was not proven before is proven now"
+
+
+def test_a_foreign_target_is_refused_before_anything_is_done(world: World) -> None:
+    world.engine.foreign = "ext4 of somebody else"
+    record = world.run()
+    assert record.state is State.REFUSED
+    assert world.engine.orders == []
+    assert "never written as this backup" in record.reports[0].message()
+    assert "--permit adopt-target" in (record.reports[0].remedy() or "")
+    world.engine.foreign = "something"
+    assert world.run().state is State.CONVERGED, "neither is known: the engine compares their beginnings"
 
 
 def test_a_held_target_is_refused_before_anything_is_done(world: World) -> None:
