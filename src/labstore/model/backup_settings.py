@@ -67,11 +67,6 @@ def path_of(where: Volume) -> DevicePath:
     return where.path if isinstance(where, LogicalVolume) else where
 
 
-class Engine(StrEnum):
-    OURS = "labstore"
-    BDSYNC = "bdsync"
-
-
 class PullFrom(StrEnum):
     """Which node of a pair is read."""
 
@@ -147,7 +142,6 @@ class Job:
     alert_after: float = 2 * DAY
     keep: Keep = Keep()
     proof: ProofSettings = ProofSettings()
-    engine: Engine = Engine.OURS
     options: Options = DEFAULTS
     limits: Limits = UNLIMITED
     room: int | None = None

@@ -1,4 +1,4 @@
-"""What copies a volume: ours, bdsync where a fleet still moves from it, and the fake of the tests."""
+"""What copies a volume: ours, and the fake of the tests."""
 
 from __future__ import annotations
 

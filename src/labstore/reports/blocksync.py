@@ -204,7 +204,7 @@ class OtherVersion(Fault):
         return f"the other end speaks version {self.theirs} of the protocol, this one version {self.ours}"
 
     def remedy(self) -> str:
-        return "install the same labstore on both machines, or use engine bdsync until it is"
+        return "install the same labstore on both machines"
 
 
 @dataclass(frozen=True)

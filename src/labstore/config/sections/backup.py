@@ -12,7 +12,6 @@ from labstore.formats.findings import Findings, did_you_mean
 from labstore.formats.units import DURATION, Unfit, duration
 from labstore.model.backup_settings import (
     BackupSettings,
-    Engine,
     Job,
     JobName,
     Keep,
@@ -118,7 +117,6 @@ class JobFile(Section):
     alert_after: LongTime = setting("2d", "the age of the newest proven generation at which somebody is told")
     keep: KeepFile = part(KeepFile, "which generations are kept")
     proof: ProofFile = part(ProofFile, "how a generation is shown to restore")
-    engine: Engine = setting("labstore", "`labstore`, or `bdsync` while a machine does not have it yet")
     algorithm: Algorithm = setting("blake3", "`blake3`; `xxh3` is faster, and whoever writes blocks can fool it")
     scrub: Percentage = setting("3.3%", "the part of the unchanged copy that is read again in each run")
     max_change: Percentage = setting("100%", "the part that may differ before a run is stopped")
@@ -172,7 +170,6 @@ def _job(findings: Findings, name: JobName, file: JobFile, clusters: dict[Any, C
         alert_after=file.alert_after,
         keep=Keep(**_values(file.keep)),
         proof=ProofSettings(**_values(file.proof)),
-        engine=file.engine,
         options=Options(algorithm=file.algorithm, scrub=file.scrub, max_change=file.max_change),
         limits=Limits(**_values(file.limits)),
         room=file.room,
