@@ -33,6 +33,7 @@ from labstore.reports.exports import (
 )
 from labstore.reports.report import Report
 from labstore.system.files import FileTooLarge, read_limited, staged, sync_directory, write_atomic
+from labstore.system.nfsd import threads_in
 
 SUFFIX = ".exports"
 NAME = "knfsd"
@@ -106,11 +107,11 @@ class Knfsd:
         return known[1]
 
     def _running(self) -> bool:
-        """How many threads serve is told to root alone; everybody finds it among the statistics."""
+        counted = threads_in(self.paths.statistics)
+        if counted is not None:
+            return counted > 0
         try:
             return int(self.paths.threads.read_text().split()[0]) > 0
-        except PermissionError:
-            return _threads(self.paths.statistics) > 0
         except (OSError, ValueError, IndexError):
             return False
 
@@ -321,14 +322,6 @@ class Knfsd:
             with contextlib.suppress(StepFailed):
                 self.exportfs.reload()
         self._table = None
-
-
-def _threads(statistics: Path) -> int:
-    """The number after `th`; 0 where there is none."""
-    try:
-        return int(next(line.split()[1] for line in statistics.read_text().splitlines() if line.startswith("th ")))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return 0
 
 
 def _same(export: Export, served: Mapping[str, tuple[str, ...]]) -> bool:
