@@ -100,15 +100,16 @@ class Parts:
         """This machine as a node. Stops the command where it is none."""
         return self.node(self.here) if self.here is not None else self.local()
 
-    def mover(self, tell: Callable[[Progress], None] = lambda _progress: None) -> PairMover:
-        """Both nodes; `own` is this machine where it is one of them, else the first."""
+    def mover(self, tell: Callable[[Progress], None] = lambda _progress: None, ahead: bool = True) -> PairMover:
+        """Both nodes; `own` is this machine where it is one of them, else the first. `ahead`: the other one will be
+        asked, so that its agent may load meanwhile."""
         first, second = (node.name for node in self.pair.cluster.nodes)
         if self.here == second:
             first, second = second, first
         own = Pair(self.pair.cluster, self.pair.settings, first)
         nodes = self.node(first), self.node(second)
         for node in nodes:
-            if isinstance(node, RemoteNode):
+            if ahead and isinstance(node, RemoteNode):
                 node.begin()
         return PairMover(own, *nodes, self.clock, tell)
 

@@ -137,6 +137,11 @@ class RemoteNode:
             self.close()
             raise self._unreachable(f"node {greeting.get('node')} answers at its address")
 
+    @property
+    def reached(self) -> bool:
+        """Whether it has answered, and nothing was lost since."""
+        return self._piped is not None and self._greeted
+
     def close(self) -> None:
         if self._piped is not None:
             piped, self._piped, self._pending, self._greeted = self._piped, None, b"", False

@@ -216,9 +216,10 @@ def test_an_agent_loads_while_something_else_is_done(world: World) -> None:
     there = RemoteNode(BETA, start)  # type: ignore[arg-type]
     there.begin()
     there.begin()
-    assert len(started) == 1
-    assert there.look().node == BETA and len(started) == 1
+    assert len(started) == 1 and not there.reached, "nobody has waited for it"
+    assert there.look().node == BETA and len(started) == 1 and there.reached
     there.close()
+    assert not there.reached
 
 
 def test_an_agent_that_cannot_be_started_ahead_is_said_when_it_is_asked() -> None:
