@@ -29,6 +29,7 @@ from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import emit, line, reports, waiting
 from labstore.dbusers.cycle import Proposal
+from labstore.dbusers.harvest import found_limits
 from labstore.dbusers.turns import Act
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.ledger import AccountState
@@ -40,6 +41,7 @@ from labstore.telemetry.dbusers import (
     Words,
     event_words,
     file_words,
+    limit_words,
     listed_words,
     overview_words,
     place_words,
@@ -254,7 +256,8 @@ def apply(only: tuple[str, ...], overrides: frozenset[Override], yes: bool, as_j
 def harvest(yes: bool, as_json: bool, chosen: Chosen) -> None:
     """Let an empty or lost ledger learn from trusted files and from servers; neither is changed.
 
-    Shows first what it would learn. What is left after it, `labstore dbusers plan` shows.
+    Shows first what it would learn, and limits of single accounts that only servers know any more: to be written into
+    the site file, before the next cycle ends them. What is left after it, `labstore dbusers plan` shows.
 
     \b
     Example:
@@ -333,6 +336,9 @@ def _shown(
     proposal = replace(proposal, plan=replace(proposal.plan, steps=tuple(steps)))
     if not silent:
         words = plan_words(here.name, proposal)
+        if acts is HARVESTED:
+            limits = found_limits(proposal.facts, proposal.plan)
+            words["limits"] = {str(user): limit_words(each) for user, each in limits.items()}
         emit(words) if as_json else screens.plan(words, changes)
     return proposal
 

@@ -132,7 +132,10 @@ def rules(found: Sequence[Words]) -> None:
 
 def _scope(rule: Words) -> str:
     who = rule["account"] or (f"every {rule['kind']}" if rule["kind"] else "everybody")
-    return who + (f" on {rule['group']}" if rule["group"] else "")
+    where = " and ".join(
+        word for word in (rule["group"], f"{rule['grants']} servers" if rule["grants"] else "") if word
+    )
+    return who + (f" on {where}" if where else "")
 
 
 def listed(accounts: Sequence[Words]) -> None:
@@ -296,9 +299,26 @@ def plan(words: Words, changes: Sequence[str]) -> None:
         for key, why in list(words["untouched"].items())[:_MOST]:
             folded(f"{key}: {why}", 2, 4)
         _more(len(words["untouched"]), "accounts")
+    _only_on_servers(words.get("limits") or {})
     if words["reports"]:
         line()
         reports([Said.read(each) for each in words["reports"]])
+
+
+def _only_on_servers(found: Words) -> None:
+    """Limits to be kept by hand: as they are written in the site file."""
+    if not found:
+        return
+    line()
+    line("limits that servers have and no rule gives; to keep them, write below dbusers:", bold=True)
+    line("  limits:")
+    line("    variances:")
+    for user, each in found.items():
+        seconds, queries = each["statement_seconds"], each["queries_per_hour"]
+        more = f", statement_time: {seconds}s" if seconds else ""
+        more += f", queries_per_hour: {queries}" if queries else ""
+        number = each["max_connections"]
+        line(f"      {user}: {{max_connections: {number}{more}}}" if more else f"      {user}: {number}")
 
 
 def _more(count: int, what: str) -> None:

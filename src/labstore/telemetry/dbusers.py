@@ -65,6 +65,7 @@ def rule_words(rule: LimitRule) -> Words:
         "kind": rule.kind.value if rule.kind else None,
         "account": str(rule.account) if rule.account else None,
         "group": str(rule.group) if rule.group else None,
+        "grants": rule.grants.value if rule.grants else None,
         "limits": limit_words(rule.limits),
         "reason": rule.reason,
         "until": stamp(rule.until),

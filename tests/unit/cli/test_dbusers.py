@@ -303,6 +303,24 @@ def test_a_lost_ledger_is_harvested_without_a_change_of_files_or_servers(live: A
     assert live.run("dbusers", "plan").stdout.startswith("wikicloud: nothing to do")
 
 
+def test_limits_that_only_servers_know_any_more_are_shown_as_the_site_file_has_them(live: AccountsWorld) -> None:
+    live.run("dbusers", "limit", "alice", "--connections", "33", "--statement-time", "90s")
+    live.run("dbusers", "limit", "admin", "--connections", "21")
+    live.run("dbusers", "apply", "--yes")
+    for path in (live.base / "state/dbusers").iterdir():
+        path.unlink()
+    shown = live.run("dbusers", "harvest", "--yes").stdout
+    assert "      s52001: 21\n" in shown
+    assert "      u2170: {max_connections: 33, statement_time: 90s}\n" in shown
+    assert "s52788:" not in shown.split("variances:")[1], "what a rule gives is not lost"
+    text = live.site_file.read_text().replace("{s52788: 48}", "{s52788: 48, s52001: 21}")
+    live.site_file.write_text(text)
+    live.run("dbusers", "apply", "--yes")
+    replica = live.replica("db1.example.org")
+    assert replica.accounts[ADMIN].limits.max_connections == 21, "written there it is kept"
+    assert replica.accounts[ALICE].limits.max_connections == 10, "else it ends"
+
+
 # --- host-setup ------------------------------------------------------------------------------------------------------
 
 
