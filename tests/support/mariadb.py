@@ -250,6 +250,13 @@ class MariaServer:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def revive(self) -> None:
+        """Whatever a test that failed did to it."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            self.start()
+        self.thaw()
+
     def end(self) -> None:
         """The server and its link."""
         if self._process is not None:

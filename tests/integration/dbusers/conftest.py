@@ -21,6 +21,7 @@ def all_servers() -> Iterator[list[MariaServer]]:
 @pytest.fixture
 def servers(all_servers: list[MariaServer]) -> list[MariaServer]:
     for server in all_servers:
+        server.revive()
         names = sorted(server.names())
         if names:
             server.run("DROP USER " + ", ".join(f"'{name}'@'%'" for name in names))
