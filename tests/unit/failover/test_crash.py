@@ -259,8 +259,8 @@ def test_killed_at_any_moment_abort_goes_back_to_serving(name: str) -> None:
 def test_killed_twice_it_still_converges(name: str) -> None:
     case = CASES[name]
     count = len(undisturbed(case)[1])
-    for first in range(0, count, 11):
-        for second in range(first % 5, count, 13):
+    for first in range(0, count, 13):
+        for second in range(first % 5, count, 17):
             world = case.begin(case.about)
             world.kill_at = world.ticks + first
             with pytest.raises(Killed):
