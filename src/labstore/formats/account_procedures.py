@@ -72,9 +72,10 @@ def in_buckets(buckets: Sequence[int]) -> str:
     return f"{_BUCKET} IN ({', '.join(str(int(bucket)) for bucket in buckets)})"
 
 
+_RUNNING = "COMMAND NOT IN ('Sleep', 'Killed')"
+"""Whatever else a session does; an event of the server's scheduler is always at `Connect`."""
 SESSIONS = (
-    "SELECT ID, QUERY_ID, USER, IF(COMMAND IN ('Query', 'Execute'), TIME_MS / 1000, 0), "
-    "COMMAND IN ('Query', 'Execute') "
+    f"SELECT ID, QUERY_ID, USER, IF({_RUNNING}, TIME_MS / 1000, 0), {_RUNNING} "
     f"FROM information_schema.PROCESSLIST WHERE USER RLIKE '{OURS}'"
 )
 STATE = "SELECT @@global.read_only, @@version"

@@ -166,6 +166,23 @@ def test_every_escape_is_ended(greedy: Greedy) -> None:
     assert sum(report.count for report in ended) >= len(ESCAPES) and {report.account for report in ended} == {ACCOUNT}
 
 
+def test_an_event_of_the_scheduler_is_ended_too(greedy: Greedy) -> None:
+    """It has no client, and runs as its account."""
+    server = greedy.site.servers[0]
+    server.run(
+        "SET GLOBAL event_scheduler = ON",
+        f"CREATE OR REPLACE DATABASE {ACCOUNT}__x",
+        f"GRANT ALL ON {ACCOUNT}__x.* TO '{ACCOUNT}'@'%'",
+    )
+    try:
+        with governed(greedy.site) as governor:
+            body = f"BEGIN {FREE}; DO SLEEP({FOREVER}); END"
+            _each(greedy.log_in(server), f"CREATE EVENT {ACCOUNT}__x.e ON SCHEDULE AT NOW() DO {body}")
+            _until(lambda: bool(governor.ended()))
+    finally:
+        server.run("SET GLOBAL event_scheduler = OFF", f"DROP DATABASE {ACCOUNT}__x")
+
+
 def test_who_keeps_within_its_time_is_left_alone(greedy: Greedy) -> None:
     session = greedy.log_in(greedy.site.servers[0])
     with governed(greedy.site) as governor:
