@@ -24,7 +24,7 @@ from tests.support.mariadb import MariaServer
 from tests.support.slapd import TOOLS, Slapd
 
 pytestmark = pytest.mark.root
-NUMBERS = range(60001, 60031)
+NUMBERS = range(60001, 60015)
 NAMES = [f"t{number}" for number in NUMBERS]
 
 
@@ -83,7 +83,7 @@ def world(servers: list[MariaServer]) -> Iterator[World]:
     ldif = [slapd.tool(f"t{number}", number) for number in NUMBERS]
     with slapd.running(2, ldif=[*ldif, slapd.group(["nobody"])]) as directories, mariadb.scratch("site") as root:
         first, second = directories
-        settings = first.settings(second, connect_deadline=0.7, deadline=1.5, page=10)
+        settings = first.settings(second, connect_deadline=0.7, deadline=1.5, page=4)
         made = site(root, servers, directory=settings, kinds=frozenset({AccountKind.TOOL}))
         for number in NUMBERS:
             made.homes.make(AccountKind.TOOL, f"t{number}", number)
@@ -102,7 +102,7 @@ def world(servers: list[MariaServer]) -> Iterator[World]:
 def _cut_short(directories: list[Slapd]) -> None:
     """A limit over all pages together, as it is set on servers that are asked too much."""
     for directory in directories:
-        directory.prtotal, directory.sizelimit = "20", 20
+        directory.prtotal, directory.sizelimit = "5", 5
         _restart(directory)
 
 
@@ -114,7 +114,7 @@ def _empty(directories: list[Slapd]) -> None:
 
 def _half_empty(directories: list[Slapd]) -> None:
     for directory in directories:
-        directory.modify(*(f"dn: uid=tools.{name},{TOOLS}\nchangetype: delete\n" for name in NAMES[:15]))
+        directory.modify(*(f"dn: uid=tools.{name},{TOOLS}\nchangetype: delete\n" for name in NAMES[:7]))
 
 
 def _slow(directories: list[Slapd]) -> None:
@@ -276,7 +276,7 @@ def test_after_the_waiting_time_it_is_dropped_and_its_databases_are_not(world: W
 
 
 def test_many_who_are_really_gone_wait_for_a_person(world: World) -> None:
-    """The brake: six of thirty at once are a broken directory until somebody says otherwise."""
+    """The brake: six of fourteen at once are a broken directory until somebody says otherwise."""
     for name in NAMES[:6]:
         world.remove(name)
     world.site.change(removal=RemovalSettings(shrink=0.5))
