@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
 import signal
 import time
@@ -19,10 +20,11 @@ from labstore.model.accounts import AccountKind, NativeHash
 from labstore.model.secret import Secret
 from labstore.ports.credential_writer import FileState
 from labstore.reconcile.runner import StepFailed
-from labstore.system.credential_files import FILE_NAMES, STAGED
+from labstore.system.clock import SystemClock
+from labstore.system.credential_files import FILE_NAMES, STAGED, CredentialFiles
 from tests.contracts.credential_writer import ALICE, NEW, OLD, WIKIBUGS, look
-from tests.integration.dbusers.homes_lab import HomesLab, beneath_flag, homes_lab
-from tests.support.dbusers import credentials
+from tests.integration.dbusers.homes_lab import HomesLab, as_user, beneath_flag, homes_lab
+from tests.support.dbusers import credentials, flag
 from tests.support.hang import HANGS
 
 pytestmark = pytest.mark.root
@@ -88,6 +90,8 @@ def _loosen(_target: str) -> None:
         descriptor = os.open(NAME, os.O_WRONLY | os.O_TRUNC)
         os.write(descriptor, credentials("s50001", "attackersown1234"))
         os.close(descriptor)
+    with contextlib.suppress(OSError):
+        os.chmod(NAME, 0o400)
     with contextlib.suppress(OSError):
         os.link(NAME, "second")
     with contextlib.suppress(OSError):
@@ -190,7 +194,8 @@ def _lease(_target: str) -> None:
     _planted(_target)
 
 
-RACES = (
+Race = Callable[[str], None]
+RACES: tuple[Race, ...] = (
     *(_link_and_unlink, _swap, _loosen, _fifo, _directory, _hard_link, _staged),
     *(_sparse, _planted, _exchange, _parents, _lease),
 )
@@ -244,6 +249,59 @@ def test_an_owner_who_races_the_writer_gains_nothing(lab: HomesLab, race: Callab
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     lab.writer.publish(WIKIBUGS, OLD)
     assert look(lab, WIKIBUGS).verifier == NativeHash.of(OLD), "when it is over, everything works"
+
+
+ACTS: dict[str, Callable[[CredentialFiles], None]] = {
+    "publish": lambda writer: writer.publish(WIKIBUGS, OLD),
+    "replace": lambda writer: writer.replace(WIKIBUGS, NEW),
+    "protect": lambda writer: writer.protect(WIKIBUGS, NativeHash.of(OLD)),
+    "withdraw": lambda writer: writer.withdraw(WIKIBUGS),
+}
+
+
+def _prepare(lab: HomesLab, act: str) -> None:
+    """The home as the act finds it."""
+    home = lab.file(WIKIBUGS).parent
+    home.chmod(0o755)
+    for path in sorted(home.rglob("*"), reverse=True):
+        if path.is_file() and not path.is_symlink():
+            flag(path, False)
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    if act != "publish":
+        lab.writer.publish(WIKIBUGS, OLD)
+    if act == "protect":
+        flag(lab.file(WIKIBUGS), False)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_owner_who_strikes_before_any_step_gains_nothing(lab: HomesLab, act: str) -> None:
+    """The same attacks, once before each change of the disk: whatever moment a race could hit."""
+    lab.make_home(WIKIBUGS)
+    home = lab.file(WIKIBUGS).parent
+    victim = lab.homes.root / "victim"
+    victim.write_bytes(credentials("s50001", "victimssecret123"))
+    victim.chmod(0o444)
+    before = _state(victim)
+    steps: list[str] = []
+    _prepare(lab, act)
+    ACTS[act](CredentialFiles(lab.homes.settings(), SystemClock(), steps.append))
+    for number, race in itertools.product(range(len(steps)), RACES):
+        _prepare(lab, act)
+        passed = itertools.count()
+
+        def strike(_word: str, passed: Iterator[int] = passed, number: int = number, race: Race = race) -> None:
+            if next(passed) == number:
+                as_user(WIKIBUGS.uid, lambda: (os.chdir(home), race(str(victim)), "")[2])
+
+        with contextlib.suppress(StepFailed):
+            ACTS[act](CredentialFiles(lab.homes.settings(), SystemClock(), strike))
+        fact = look(lab, WIKIBUGS)
+        where = f"{race.__name__} before {steps[number]}"
+        assert fact.verifier != NativeHash.of(Secret("victimssecret123")), where
+        if fact.state is FileState.TRUSTED:
+            assert fact.verifier in (NativeHash.of(OLD), NativeHash.of(NEW)), where
+        assert _state(victim) == before, where
+    _prepare(lab, "publish")
 
 
 def _state(path: Path) -> tuple[object, ...]:
