@@ -76,7 +76,7 @@ KINDS: Mapping[Do, Kind] = {
         _kind(
             Do.START_SERVER,
             "start the NFS server",
-            (Aspect.SERVER, Aspect.VERIFIED, Aspect.RECOVERY, Aspect.BARRIER),
+            (Aspect.SERVER, Aspect.VERIFIED, Aspect.RECOVERY),
             1.5,
             "server",
         ),
