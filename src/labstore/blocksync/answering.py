@@ -56,11 +56,11 @@ class Telling:
             self._stored(start, min(_SENT_AT_ONCE, self.known - start))
         looking, begin = self._looking, self.known * self._looking.geometry.block_size
         pieces = whole_blocks(looking.device.extents(begin, looking.geometry.size), looking.geometry)
-        for piece, buffer in Readers(looking.crew, "target-reader", pieces, looking.geometry, looking.read):
-            if buffer is None:
+        for piece, blocks in Readers(looking.crew, "target-reader", pieces, looking.geometry, looking.read):
+            if blocks is None:
                 self._empty(piece)
             else:
-                self._read(piece, looking.digests(buffer.blocks(piece, looking.geometry)))
+                self._read(piece, looking.digests(blocks))
         self._flush()
 
     def _stored(self, start: int, count: int) -> None:
@@ -119,11 +119,8 @@ class Scrub:
 
     def run(self) -> None:
         looking, read = self._looking, 0
-        for piece, buffer in Readers(looking.crew, "scrub", self._pieces(), looking.geometry, looking.read_device, 1):
-            if buffer is None:
-                found = bytes(piece.count * SIZE)
-            else:
-                found = looking.digests(buffer.blocks(piece, looking.geometry))
+        for piece, blocks in Readers(looking.crew, "scrub", self._pieces(), looking.geometry, looking.read_device, 1):
+            found = bytes(piece.count * SIZE) if blocks is None else looking.digests(blocks)
             read += piece.count * looking.geometry.block_size
             if found != looking.store.get(piece.start, piece.count):
                 self._tell(Suspect(piece))

@@ -35,26 +35,35 @@ class Buffer:
         self.view = memoryview(mmap.mmap(-1, FAN * block_size))
         self._blocks = [self.view[at : at + block_size] for at in range(0, len(self.view), block_size)]
 
-    def blocks(self, piece: Piece, geometry: Geometry) -> list[memoryview]:
-        """The blocks of a piece that lies in this buffer."""
-        last = piece.start + piece.count - 1
-        short = geometry.length(last)
+    def blocks(self, piece: Piece, geometry: Geometry, at: int = 0) -> list[memoryview]:
+        """The blocks of a piece that lies in this buffer, `at` blocks from its beginning."""
+        end = at + piece.count
+        short = geometry.length(piece.start + piece.count - 1)
         if short == geometry.block_size:
-            return self._blocks if piece.count == FAN else self._blocks[: piece.count]
-        return [*self._blocks[: piece.count - 1], self._blocks[piece.count - 1][:short]]
+            return self._blocks if piece.count == FAN else self._blocks[at:end]
+        return [*self._blocks[at : end - 1], self._blocks[end - 1][:short]]
 
 
 @dataclass(slots=True)
 class _Slot:
-    piece: Piece
+    """Pieces that are read together, as many as one buffer holds."""
+
+    pieces: list[Piece]
     buffer: Buffer | None
     done: threading.Lock = field(default_factory=threading.Lock)
     error: BaseException | None = None
 
+    def places(self) -> Iterator[tuple[Piece, int]]:
+        """Each piece with data, and at which block of the buffer it lies; -1 for one without."""
+        at = 0
+        for piece in self.pieces:
+            yield piece, at if piece.data else -1
+            at += piece.count if piece.data else 0
+
 
 class Readers:
-    """Reads pieces ahead, in order, with `count` threads. Iterate over it: each piece with the buffer that holds it
-    (None where it has no data); the buffer is taken back when the next piece is asked for."""
+    """Reads pieces ahead, in order, with `count` threads. Iterate over it: each piece with its blocks (None where it
+    has no data), which are good until the next piece is asked for."""
 
     def __init__(
         self,
@@ -67,6 +76,7 @@ class Readers:
     ) -> None:
         self._geometry, self._read, self._pieces = geometry, read, iter(pieces)
         self._turn = threading.Lock()
+        self._held: Piece | None = None
         self._free: Lane[Buffer] = crew.lane(AHEAD)
         self._ready: Lane[_Slot | None] = crew.lane(4 * AHEAD)
         for _ in range(AHEAD):
@@ -79,40 +89,62 @@ class Readers:
         while (slot := self._next()) is not None:
             try:
                 if slot.buffer is not None:
-                    start = slot.piece.start * self._geometry.block_size
-                    end = min(start + slot.piece.count * self._geometry.block_size, self._geometry.size)
-                    self._read(slot.buffer.view, end - start, start)
+                    self._fill(slot, slot.buffer)
             except BaseException as error:  # noqa: BLE001 - raised again where the piece is waited for
                 slot.error = error
             finally:
                 slot.done.release()
 
+    def _fill(self, slot: _Slot, buffer: Buffer) -> None:
+        size = self._geometry.block_size
+        for piece, at in slot.places():
+            if piece.data:
+                start = piece.start * size
+                end = min(start + piece.count * size, self._geometry.size)
+                self._read(buffer.view[at * size :], end - start, start)
+
     def _next(self) -> _Slot | None:
-        """The next piece with a buffer for it, entered in order; None at the end."""
+        """The next pieces with a buffer for them, entered in order; None at the end."""
         with self._turn:
             try:
-                piece = next(self._pieces, None)
+                pieces = self._some()
             except BaseException as error:  # noqa: BLE001 - as above
-                slot = _Slot(Piece(0, 0), None, error=error)
+                slot = _Slot([], None, error=error)
                 self._ready.put(slot)
                 return None
-            if piece is None:
+            if not pieces:
                 self._left -= 1
                 if not self._left:
                     self._ready.put(None)
                 return None
-            slot = _Slot(piece, self._free.get() if piece.data else None)
+            slot = _Slot(pieces, self._free.get() if any(piece.data for piece in pieces) else None)
             slot.done.acquire()
             self._ready.put(slot)
             return slot
 
-    def __iter__(self) -> Iterator[tuple[Piece, Buffer | None]]:
+    def _some(self) -> list[Piece]:
+        """Pieces that fit one buffer: threads hand over a buffer at a time, not single blocks."""
+        taken, room = list[Piece](), FAN
+        while room and len(taken) < FAN:
+            piece, self._held = self._held or next(self._pieces, None), None
+            if piece is None:
+                break
+            needed = piece.count if piece.data else 0
+            if needed > room:
+                self._held = piece
+                break
+            taken.append(piece)
+            room -= needed
+        return taken
+
+    def __iter__(self) -> Iterator[tuple[Piece, list[memoryview] | None]]:
         while (slot := self._ready.get()) is not None:
             with slot.done:
                 pass
             if slot.error is not None:
                 raise slot.error
-            yield slot.piece, slot.buffer
+            for piece, at in slot.places():
+                yield piece, slot.buffer.blocks(piece, self._geometry, at) if slot.buffer and piece.data else None
             if slot.buffer is not None:
                 self._free.put(slot.buffer)
 

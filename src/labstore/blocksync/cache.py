@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +92,8 @@ def _locked(held: contextlib.ExitStack, caches: Path, label: str, volume: str) -
 
 
 def _passing(held: contextlib.ExitStack) -> Path:
+    import tempfile  # noqa: PLC0415 - only where no copy is kept
+
     return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="labstore-blocksync-")))
 
 

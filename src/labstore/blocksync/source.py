@@ -232,11 +232,11 @@ class _Comparison:
                 self._copy.store.put(piece.start, digests)
 
     def run(self, readers: Readers, hinted: bool) -> None:
-        for piece, buffer in readers:
-            if buffer is None:
+        for piece, blocks in readers:
+            if blocks is None:
                 self._empty(piece)
             else:
-                self._compare(piece, buffer.blocks(piece, self.geometry))
+                self._compare(piece, blocks)
             end = piece.start + piece.count
             self._meter.position = self._meter.read if hinted else min(end * self._plan.block_size, self._meter.total)
             self._outbox.position(end)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -87,6 +86,8 @@ def sync_files(paths: Sequence[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most who write a file write one
 
     with ThreadPoolExecutor(min(16, len(paths) or 1)) as pool:
         for _ in pool.map(sync, paths):
