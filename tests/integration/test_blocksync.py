@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.blocksync import honest
+from tests.support.hang import HANGS
 from tests.support.sshd import Sshd, private_sshd
 
 BLOCK = 16384
@@ -107,6 +109,15 @@ def child_of(pid: int) -> int | None:
     return int(children[0]) if children else None
 
 
+def begun(process: subprocess.Popen[bytes]) -> int:
+    """The other end, once it is there: how long a machine takes to get so far is not what is tested."""
+    until = time.monotonic() + HANGS
+    while (child := child_of(process.pid)) is None:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    return child
+
+
 @pytest.mark.parametrize("whom", ["target", "source"])
 def test_killed_at_any_moment_the_next_run_recovers(source: Path, target: Path, tmp_path: Path, whom: str) -> None:
     chance, state = random.Random(11), tmp_path / "state"
@@ -115,11 +126,12 @@ def test_killed_at_any_moment_the_next_run_recovers(source: Path, target: Path, 
     for attempt in range(5):
         change(source, 100 + attempt, 400)
         process = started(source, target, "--state", state, "--send-limit", "8M")
-        time.sleep(chance.uniform(0.2, 0.9))
-        victim = process.pid if whom == "target" else child_of(process.pid)
-        if victim is not None and process.poll() is None:
-            os.kill(victim, signal.SIGKILL)
-            killed += 1
+        source_end = begun(process)
+        time.sleep(chance.uniform(0.0, 0.7))
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid if whom == "target" else source_end, signal.SIGKILL)
+            killed += process.wait(HANGS) != 0
         status = process.wait(30)
         assert status != 0 or target.read_bytes() == source.read_bytes()
         honest(source, target, state)
