@@ -32,7 +32,7 @@ from tests.support.killing import KILLED, Boundary, Marks, in_child
 from tests.support.mariadb import PROCEDURES, MariaServer
 
 pytestmark = pytest.mark.root
-EVERY = int(os.environ.get("LABSTORE_KILL_EVERY", "6"))
+EVERY = int(os.environ.get("LABSTORE_KILL_EVERY", "8"))
 """Of so many boundaries one is taken, each course beginning with another one; the acceptance run takes each of them."""
 WAYS = ((GrantType.ROLE, True), (GrantType.ROLE, False), (GrantType.LEGACY, True))
 """The three servers: with procedures, with plain rights, of the older kind."""
