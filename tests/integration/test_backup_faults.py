@@ -5,6 +5,7 @@ Short forms by default; LABSTORE_BACKUP_CUTS=100 and LABSTORE_BACKUP_KILLS=50 ar
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from labstore.blocksync.messages import limits_text, options_text
+from labstore.blocksync.wire import VERSION, Kind, Sealer
+from labstore.model.block_sync import DEFAULTS, UNLIMITED, Role
 from tests.integration.test_backup import Site, digest
 from tests.integration.test_blocksync import BLOCK, BLOCKS, change, child_of, serving, sync
 from tests.support.blocksync import honest
@@ -131,8 +135,6 @@ def test_ssh_cut_at_random_places(tmp_path: Path, sshd: Sshd) -> None:
 
 def attempt(*more: object) -> dict[str, object]:
     """A sync that may end either way."""
-    import json  # noqa: PLC0415 - here alone
-
     code = "from labstore.cli.blocksync import blocksync; blocksync()"
     argv = [sys.executable, "-c", code, "run", "--json", *map(str, more)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=HANGS, check=False)
@@ -332,3 +334,52 @@ def test_a_second_run_beside_the_first_is_turned_away_by_name(site: Site) -> Non
     with exclusive(folder / "tools.lock", "backup of tools"):
         said = words(site.do("run", "tools", expect=6))
     assert "another run is at it: backup of tools" in said
+
+
+# --- a hostile caller ------------------------------------------------------------------------------------------------
+
+
+def asked(sshd: Sshd, said: bytes, words: str = "") -> tuple[int, bytes]:
+    """What the forced command makes of these bytes."""
+    argv = ["ssh", "-F", str(sshd.config), "root@elsewhere", words]
+    done = subprocess.run(argv, input=said, capture_output=True, timeout=HANGS, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_stolen_key_reads_its_job_s_volume_and_nothing_else(tmp_path: Path, sshd: Sshd) -> None:
+    """Fuzzed frames, oversized lengths, path tricks, other roles: over ssh, against what a job's key runs."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting wants root")
+    site = Site(tmp_path)
+    sshd.allow(f"{sys.executable} -m labstore.cli.backup_serve --site {site.file} --job tools")
+    before, chance, secret = digest(site.source), random.Random(6), tmp_path / "secret"
+    secret.write_text("nobody's business")
+    texts = {"options": options_text(DEFAULTS), "limits": limits_text(UNLIMITED), "label": "../../x"}
+    hello = {"version": VERSION, "nonce": "0" * 32, **texts}
+    tricks = [
+        secret,
+        f"{site.source}/../secret",
+        f"/{site.source}",
+        "/dev/vda",
+        "/proc/self/fd/0",
+        "",
+        "\0",
+        site.target,
+    ]
+    for role, path in [*((Role.SOURCE, path) for path in tricks), (Role.TARGET, site.source), (Role.TARGET, secret)]:
+        payload = json.dumps({**hello, "role": role, "path": str(path)}).encode()
+        status, said = asked(sshd, Sealer().seal(Kind.HELLO, payload) + payload)
+        assert status == 1, (role, path)
+        assert b"nobody's business" not in said
+    for _ in range(6):
+        noise = chance.randbytes(chance.choice([1, 40, 5000]))
+        assert asked(sshd, noise)[0] == 1
+    huge = bytearray(Sealer().seal(Kind.HELLO, b"x"))
+    for at in range(4, len(huge), 8):
+        assert asked(sshd, bytes(huge[:at] + b"\xff" * (len(huge) - at)))[0] == 1
+    for words in ("bash -i", f"cat {secret}", f"; cat {secret}", f"x --job other {secret}", "x" * 5000):
+        status, said = asked(sshd, b"", words)
+        assert status == 1 and b"nobody's business" not in said, words
+    assert digest(site.source) == before
+    assert not Path(f"{site.source}.generations").exists(), "a caller that says nothing has nothing snapshotted"
+    assert secret.read_text() == "nobody's business"
