@@ -19,7 +19,7 @@ echo $(cat /proc/drbd 2>/dev/null | grep -c 'ro:Primary')
 echo $(grep -cE ' /srv/(state|tools) ' /proc/mounts)
 echo $(ip -o address show to {SERVICE} | wc -l)
 echo $(nft list table inet {TABLE} 2>/dev/null | grep -c drop)
-echo $(cat /proc/fs/nfsd/threads 2>/dev/null || echo 0)
+echo $(sed -n 's/^th \\([0-9]*\\) .*/\\1/p' /proc/net/rpc/nfsd 2>/dev/null || echo 0)
 echo $(cat /var/lib/nfs/etab 2>/dev/null | grep -c .)
 """
 STATES = "cat /proc/drbd 2>/dev/null | sed -nE 's|.*cs:(\\w+) ro:(\\w+/\\w+) ds:(\\w+/\\w+) .*|\\1 \\2 \\3|p'"
