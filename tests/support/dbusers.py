@@ -18,7 +18,13 @@ from labstore.dbusers.observe import Observer
 from labstore.formats import my_cnf
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.database import HostKey
-from labstore.model.dbusers_settings import DbusersSettings, FileDirectorySettings, FilesSettings, LedgerSettings
+from labstore.model.dbusers_settings import (
+    DbusersSettings,
+    FileDirectorySettings,
+    FilesSettings,
+    LedgerSettings,
+    Pacing,
+)
 from labstore.model.ledger import Request, RequestVerb
 from labstore.ports.clock import Clock
 from labstore.ports.credential_writer import CredentialWriter
@@ -37,6 +43,8 @@ from tests.support.fakes import FakeNode
 from tests.support.mariadb import MariaServer
 
 HOUR = 3600.0
+PATIENT = Pacing(patience=30.0)
+"""For a busy machine: a server that is there answers in the end."""
 
 
 def _nothing(*_words: object) -> None:
@@ -265,6 +273,7 @@ def site(root: Path, servers: Sequence[MariaServer], ledger: LedgerSettings | No
         ledger=ledger or LedgerSettings(sqlite=root / "ledger.db"),
         hosts=hosts,
         files=changes.pop("files", homes.settings()),
+        pacing=changes.pop("pacing", PATIENT),
         metrics_port=None,
         state_dir=root,
         **changes,

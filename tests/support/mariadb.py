@@ -79,18 +79,24 @@ def template(directory: Path) -> Path:
     options.write_text(_OPTIONS)
     if data.exists():
         return data
-    data.mkdir(mode=0o700)
-    _give(data)
-    subprocess.run(
-        [
-            *("mariadb-install-db", f"--defaults-file={options}", f"--datadir={data}", "--skip-test-db", *_as_user()),
-            f"--auth-root-socket-user={pwd.getpwuid(os.geteuid()).pw_name}",
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return data
+    said = ""
+    for _ in range(2):  # it starts a server of its own, which finds no room on a crowded machine now and then
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(mode=0o700)
+        _give(data)
+        made = subprocess.run(
+            [
+                *("mariadb-install-db", f"--defaults-file={options}", f"--datadir={data}", "--skip-test-db"),
+                *(*_as_user(), f"--auth-root-socket-user={pwd.getpwuid(os.geteuid()).pw_name}"),
+            ],
+            check=False,
+            capture_output=True,
+            timeout=120,
+        )
+        if made.returncode == 0:
+            return data
+        said = (made.stdout + made.stderr)[-3000:].decode("utf-8", "replace")
+    raise AssertionError(f"mariadb-install-db failed: {said}")
 
 
 def _as_user() -> list[str]:

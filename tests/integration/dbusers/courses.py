@@ -60,6 +60,8 @@ class Lab:
                 record = cycle.run()
                 if record.state is State.CONVERGED and not record.steps:
                     break
+                if record.state is not State.CONVERGED:
+                    self.site.clock.advance(5)
             return record
 
         record = in_child(act)

@@ -83,7 +83,7 @@ def world(servers: list[MariaServer]) -> Iterator[World]:
     ldif = [slapd.tool(f"t{number}", number) for number in NUMBERS]
     with slapd.running(2, ldif=[*ldif, slapd.group(["nobody"])]) as directories, mariadb.scratch("site") as root:
         first, second = directories
-        settings = first.settings(second, connect_deadline=0.7, deadline=1.5, page=4)
+        settings = first.settings(second, connect_deadline=1.5, deadline=3.0, page=4)
         made = site(root, servers, directory=settings, kinds=frozenset({AccountKind.TOOL}))
         for number in NUMBERS:
             made.homes.make(AccountKind.TOOL, f"t{number}", number)

@@ -17,7 +17,7 @@ from tests.support.dbusers import Hooks, Site
 from tests.support.mariadb import LOGIN, PROCEDURES, MariaServer
 
 pytestmark = pytest.mark.root
-SHORT = Pacing(patience=1.0, work_patience=2.0, back_off=1.0)
+SHORT = Pacing(patience=2.5, work_patience=6.0, back_off=1.0)
 
 
 @dataclass
@@ -48,7 +48,7 @@ FAULTS = {
 @pytest.fixture
 def quick(small: Site) -> Iterator[Site]:
     """Deadlines that are over soon: what is waited for here never comes."""
-    hosts = tuple(replace(host, connect_deadline=0.7, deadline=0.7) for host in small.settings.hosts)
+    hosts = tuple(replace(host, connect_deadline=1.5, deadline=1.5) for host in small.settings.hosts)
     small.change(hosts=hosts, pacing=SHORT)
     yield small
     for server in small.servers:
