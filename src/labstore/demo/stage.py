@@ -74,7 +74,7 @@ class Stage:
 
     def _set(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=ground()))
-        self._ends.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._ends.callback(_remove, self.directory)
         self.cloud = SmallCloud(self.directory)
         exports = self.cloud.state / "exports" / "demo" / "ganesha" / "current" / "exports.conf"
         self.server = PrivateGanesha(self.directory / "nfs", exports)
@@ -152,6 +152,15 @@ class Stage:
     def at(self, address: str) -> Instance:
         """A machine at an address that is nobody's instance."""
         return Instance(self.relays, address, deadline=5.0)
+
+
+def _remove(directory: Path) -> None:
+    """All of it, also where a program that was killed in the middle of a step still makes its last file."""
+    for _ in range(100):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(0.1)
 
 
 def until(true: Callable[[], bool], deadline: float, what: str) -> float:
