@@ -169,7 +169,8 @@ def test_no_frame_opens_anything_but_the_device(device: Path, memory: Path, role
         else:
             honest(device, device, state)
             assert device.stat().st_size == 40 * BLOCK
-    assert sorted(path.name for path in memory.iterdir()) == ["device", "state"]
+    # whether a source got as far as its memory of the device hangs on how soon the caller's noise reached it
+    assert {path.name for path in memory.iterdir()} - {"state"} == {"device"}
 
 
 @pytest.mark.parametrize(
