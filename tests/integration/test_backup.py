@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from labstore.cli.backup import backup
 from labstore.cli.main import labstore
+from labstore.system.block_use import in_use
 from tests.support.sshd import private_sshd
 
 COMMAND = (sys.executable, "-m", "labstore.cli.backup_serve")
@@ -157,6 +158,25 @@ def test_a_target_in_use_is_refused_before_anything_is_snapshotted(site: Site) -
         assert not list(site.source.parent.glob("source.img.generations/*.img"))
     finally:
         subprocess.run(["losetup", "-d", loop.stdout.strip()], check=True)
+
+
+def test_a_device_that_a_process_may_write_is_in_use(tmp_path: Path) -> None:
+    """The kernel's exclusive claim does not see it."""
+    if os.geteuid() != 0:
+        pytest.skip("loop devices want root")
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    made = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True)
+    loop = made.stdout.strip()
+    try:
+        with subprocess.Popen(["sh", "-c", f"exec 3<>{loop}; echo open; exec cat"], stdin=-1, stdout=-1) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            assert in_use(loop) == f"process {holder.pid} (cat) has it open for writing"
+            holder.communicate()
+        assert in_use(loop) is None
+    finally:
+        subprocess.run(["losetup", "-d", loop], check=True)
 
 
 def test_restoring_a_file_a_directory_and_the_whole_volume(site: Site) -> None:

@@ -19,19 +19,12 @@ from click.testing import CliRunner
 
 from labstore.cli.main import labstore
 from tests.integration.test_backup import SIZE, Site
+from tests.support.runbook import OPERATIONS, commands
 from tests.support.sshd import Sshd, private_sshd
 
-PAGE = (Path(__file__).parents[2] / "docs/operations/backup.md").read_text()
-ELSEWHERE = ("lvcreate ", "labstore failover ", "drbdadm ", "systemctl ", "rsync ")
+PAGE = (OPERATIONS / "backup.md").read_text()
+ELSEWHERE = ("lvcreate ", "lvextend ", "labstore failover ", "drbdadm ", "systemctl ", "rsync ")
 ONTO = "root@labstore1004:/dev/drbd/by-res/tools/0"
-
-
-def commands(case: str) -> list[str]:
-    """The commands of a case, without what is said beside them."""
-    section = re.search(rf"^## {re.escape(case)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    assert section is not None, case
-    lines = re.findall(r"^ {4,}(\S.*)$", section[1], re.MULTILINE)
-    return [re.split(r"\s{2,}", line)[0] for line in lines]
 
 
 class Drill:
@@ -47,7 +40,7 @@ class Drill:
 
     def run(self, case: str) -> int:
         """Every command of a case in turn; how many there were."""
-        found = [command for command in commands(case) if not command.startswith(ELSEWHERE)]
+        found = [command for command in commands("backup.md", case) if not command.startswith(ELSEWHERE)]
         for command in found:
             self.said[command] = self._one(command)
         return len(found)

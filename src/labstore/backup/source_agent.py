@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -110,9 +111,10 @@ class SourceAgent:
         return None
 
     def _done(self, snapshot: Snapshot, base: Snapshot | None, hints: Hints | None) -> None:
-        if snapshot.room is None and (hints is not None or self._can_compare(snapshot)):
-            self.snapshots.tag(snapshot.name, {"state": "base"})
-        else:
+        keep = snapshot.room is None and (hints is not None or self._can_compare(snapshot))
+        # Said first: one that is open would be gone on with, and the next copy would be of this moment once more.
+        self.snapshots.tag(snapshot.name, {"state": "base" if keep else "done"})
+        if not keep:
             self.snapshots.remove(snapshot.name)
         if base is not None:
             self.snapshots.remove(base.name)
@@ -150,9 +152,11 @@ class SourceAgent:
 
 
 def _content(path: str) -> str | None:
-    """The file system that a volume holds, None where that cannot be read or is none that is known."""
+    """The file system that a volume holds, None where that cannot be read or is none that is known. What was read
+    before is asked for again: DRBD above writes past the page cache of this device."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a device path is text here
+            os.posix_fadvise(file.fileno(), 0, HEAD, os.POSIX_FADV_DONTNEED)
             found = content_of(file.read(HEAD))
     except OSError:
         return None

@@ -152,7 +152,11 @@ class SourceEnd(End):
 
     def _read(self, view: memoryview, length: int, offset: int) -> None:
         self.throttle.reading(length)
-        self._device.read(view, length, offset)
+        try:
+            self._device.read(view, length, offset)
+        except SyncFailed:
+            self._check()  # of a snapshot that overflowed, who made it knows better why
+            raise
         self.meter.read += length
 
     def _finish(

@@ -15,10 +15,11 @@ def in_use(path: str) -> str | None:
     """Who keeps this device or file from being written, in words; None where nobody does. Raises OSError.
 
     For a device the kernel is asked for an exclusive claim, which it refuses while anything of it is mounted (in any
-    namespace, through any name), built upon or claimed; the claim is given back at once.
+    namespace, through any name), built upon or claimed; the claim is given back at once. It says nothing of a process
+    that merely has it open for writing: such are looked for.
     """
+    real = os.path.realpath(path)
     if not stat.S_ISBLK(os.stat(path).st_mode):  # noqa: PTH116 - a device path is text here
-        real = os.path.realpath(path)
         return loop_over(real) or writer_of(real)
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK))
@@ -26,7 +27,7 @@ def in_use(path: str) -> str | None:
         if error.errno == errno.EBUSY:
             return holder_of(path)
         raise
-    return None
+    return writer_of(real)
 
 
 def holder_of(path: str) -> str:
@@ -62,7 +63,8 @@ def _mounted(number: str) -> str | None:
 
 
 def writer_of(path: str) -> str | None:
-    """Another process that has a file open for writing. Only links are read: to stat what others have open can hang."""
+    """Another process that has a file or device open for writing. Only links are read: to stat what others have open
+    can hang."""
     processes = (each for each in _within(Path("/proc")) if each.name.isdigit())
     for link in (link for each in processes for link in _within(each / "fd")):
         process = link.parts[2]

@@ -54,6 +54,18 @@ def test_after_a_failure_the_next_run_goes_on_with_the_same_snapshot(
     assert snapshots.there == {}
 
 
+def test_what_could_not_be_removed_is_never_read_again(agent: SourceAgent, snapshots: FakeSnapshots) -> None:
+    """A program that looks into it while the run ends keeps it: the next copy is of the next moment all the same."""
+    snapshots.refuses.add("remove")
+    with agent.provide() as first:
+        pass
+    snapshots.refuses.clear()
+    snapshots.clock.advance(600)
+    with agent.provide() as second:
+        assert second.token != first.token
+    assert snapshots.there == {}
+
+
 @pytest.mark.parametrize("why", ["too old", "overflowed", "too full"])
 def test_a_snapshot_that_cannot_be_gone_on_with_is_replaced(
     agent: SourceAgent, snapshots: FakeSnapshots, why: str
