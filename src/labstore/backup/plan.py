@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
@@ -12,7 +13,7 @@ from labstore.formats.units import duration_text
 from labstore.model.backup import Generation, GenerationName, Item, Sort, SourceStatus, Standing, Verdict
 from labstore.model.backup_settings import PullFrom
 from labstore.model.names import HostName
-from labstore.reconcile.facts import Missing
+from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.plan import Plan, Proof, Step, Verb
 from labstore.reports.backup import NoSource, Unproven
 from labstore.reports.report import Report
@@ -114,9 +115,20 @@ def source_of(job: JobFacts) -> tuple[HostName | None, tuple[str, ...]]:
 
 def _add(facts: BackupFacts, job: JobFacts, node: HostName, why: str, there: tuple[Generation, ...]) -> BackupStep:
     """Names have whole seconds: one that is made within a second of another takes the next, never the same."""
-    name = GenerationName.at(max(facts.at, *(each.at + SECOND for each in there)) if there else facts.at)
+    moment = _moment(facts, job, node)
+    name = GenerationName.at(max(moment, *(each.at + SECOND for each in there)) if there else moment)
     item = Item(Sort.GENERATION, job.job.name, name, node, Verdict.PROVEN)
     return Step(f"{job.job.name}/{name}", Verb.ADD, None, item, why)
+
+
+def _moment(facts: BackupFacts, job: JobFacts, node: HostName) -> datetime:
+    """What the new generation will be of: now, or the moment of the snapshot that an interrupted run left to go on
+    with, which ends in it."""
+    answer = job.nodes[node]
+    unfinished = answer.value.unfinished if isinstance(answer, Fact) else None
+    with contextlib.suppress(ValueError):
+        return min(facts.at, GenerationName((unfinished or "").rpartition("-")[2]).moment)
+    return facts.at
 
 
 def _looked_into(facts: BackupFacts, job: JobFacts) -> frozenset[GenerationName]:

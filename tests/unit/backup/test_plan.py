@@ -75,6 +75,19 @@ def test_two_within_one_second_get_names_of_their_own() -> None:
 # --- from where ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("snapshot", "hours"), [("labstore-tools-20260529T055400Z", 6), ("labstore-tools-1", 0), ("", 0), (None, 0)]
+)
+def test_one_that_goes_on_from_an_older_snapshot_is_of_its_moment(snapshot: str | None, hours: int) -> None:
+    """Nobody shall take it for newer than what is in it."""
+    nodes = {NODES[1]: status("beta", unfinished=snapshot)}
+    plan = plan_backups(facts(job_facts(generation(24), nodes=nodes)))
+    assert verbs(plan) == [(Verb.ADD, GenerationName.at(START - timedelta(hours=hours)))]
+    newer = plan_backups(facts(job_facts(generation(1), nodes=nodes, asked=True)))
+    assert newer.steps[0].after is not None
+    assert newer.steps[0].after.name > generation(1).name, "names go on in the order in which they are made"
+
+
 def test_the_standby_is_read() -> None:
     assert source_of(job_facts())[0] == "beta"
     swapped = {NODES[0]: status("alpha"), NODES[1]: status("beta", Standing.ACTIVE)}
