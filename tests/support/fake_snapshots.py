@@ -67,7 +67,9 @@ class FakeSnapshots:
 
     def grow(self, name: str, room: int) -> None:
         self._check("grow")
-        self.there[name] = replace(self._ours(name), room=room)
+        found = self._ours(name)
+        full = found.full * (found.room or room) / room if found.full is not None else None
+        self.there[name] = replace(found, room=room, full=full)
 
     def open_copy(self, name: str, purpose: str) -> str:
         self._check("open_copy")

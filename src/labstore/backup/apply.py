@@ -10,6 +10,7 @@ from labstore.backup.mounting import RestoreMounts
 from labstore.backup.observe import KIND
 from labstore.backup.plan import LOCAL, BackupPlan, BackupStep
 from labstore.backup.source_agent import room_for
+from labstore.backup.target_room import TargetRoom
 from labstore.model.backup import GenerationName, Item, ProofResult, Sort, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName, path_of
 from labstore.model.block_sync import Place, SyncResult
@@ -89,7 +90,8 @@ class Applier:
 
     def _copied(self, job: Job, node: HostName) -> SyncResult:
         try:
-            return self.engine.sync(self.order(job, node))
+            room = TargetRoom(job, self.snapshots_of(job))
+            return self.engine.sync(replace(self.order(job, node), allow=room.allow))
         except SyncFailed as failure:
             raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
 

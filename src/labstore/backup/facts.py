@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from labstore.model.backup import Generation, RestoreMount, SourceStatus
+from labstore.model.backup import Generation, GenerationName, RestoreMount, SourceStatus
 from labstore.model.backup_settings import Job
 from labstore.model.names import HostName
 from labstore.ports.snapshots import VolumeFound
@@ -26,6 +26,8 @@ class JobFacts:
     owed: bool = False
     stranger: str | None = None
     """What the target holds that no copy of ours ever wrote."""
+    overflowed: tuple[GenerationName, ...] = ()
+    """Generations in which nothing can be read any more; what they take is to be had back."""
     asked: bool = False
     """A person wants a generation now, whether one is due or not."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labstore.backup.facts import BackupFacts, JobFacts
 from labstore.backup.plan import LOCAL
@@ -45,6 +45,7 @@ class Observer:
             target=self.snapshots_of(job).volume(),
             generations=generations,
             mounts=tuple(mount for mount in mounts if mount.job == job.name),
+            overflowed=self._overflowed(job),
             owed=self._owed(job, generations),
             stranger=self._stranger(job) if ask_nodes else None,
             asked=asked,
@@ -57,6 +58,14 @@ class Observer:
             return answer
         ours = (generation_of(each) for each in answer.value if is_generation(each, job))
         return Fact(tuple(sorted((g for g in ours if g), key=lambda g: g.name)), answer.source, answer.at)
+
+    def _overflowed(self, job: Job) -> tuple[GenerationName, ...]:
+        answer = self.snapshots_of(job).snapshots()
+        there = () if isinstance(answer, Missing) else answer.value
+        lost = (
+            generation_of(each) for each in there if not each.valid and is_generation(replace(each, valid=True), job)
+        )
+        return tuple(each.name for each in lost if each is not None)
 
     def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
         return {node: self.nodes.status(job, node) for node in job.nodes or (LOCAL,)}

@@ -65,7 +65,7 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
         adds = (_add(facts, job, node, due, there),)
     stay = kept(_after(there, adds), job.job.keep, _looked_into(facts, job))
     proofs = tuple(_unproven(job, there, stay))
-    removals = tuple(_pruned(job, there, stay))
+    removals = (*_lost(job), *_pruned(job, there, stay))
     return _Part((*expired, *adds, *proofs, *removals), untouched, tuple(reports))
 
 
@@ -160,6 +160,13 @@ def _pruned(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[Generati
             item = Item(Sort.GENERATION, job.job.name, each.name, each.node, each.verdict)
             why = f"more than is kept ({_policy(job)})"
             yield Step(f"{job.job.name}/{each.name}", Verb.REMOVE, item, None, why, {each.name: Proof.DECLARED})
+
+
+def _lost(job: JobFacts) -> Iterator[BackupStep]:
+    for name in job.overflowed:
+        item = Item(Sort.GENERATION, job.job.name, name, "", Verdict.FAILED)
+        why = "it overflowed: nothing in it can be read any more"
+        yield Step(f"{job.job.name}/{name}", Verb.REMOVE, item, None, why, {name: Proof.DECLARED})
 
 
 def _policy(job: JobFacts) -> str:

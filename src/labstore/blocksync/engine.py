@@ -40,6 +40,7 @@ class OurEngine:
                 here=order.remote or CHILD,
                 there=order.remote,
                 attempts=self._attempts,
+                allow=order.allow,
             )
         )
         if self._stopped is not None:

@@ -41,7 +41,8 @@ def source_caches(state: Path) -> Path:
 class Job:
     """What to sync and how. `here` and `there` are the command lines of the other end: as a child of ours, and over
     ssh (where `{host}` stands for the machine). `label` names the source's volume where its path is a snapshot's.
-    `token` names the moment that a local source stands for, where the caller knows that better than the device."""
+    `token` names the moment that a local source stands for, where the caller knows that better than the device.
+    `allow`: see ports.block_engine.Order."""
 
     source: Place
     target: Place
@@ -54,6 +55,7 @@ class Job:
     there: tuple[str, ...] = ()
     attempts: int = 5
     patience: float = PATIENCE
+    allow: Callable[[int], int] | None = None
 
 
 @dataclass
@@ -137,7 +139,8 @@ class Run:
             spec = SourceSpec(job.source.path, options, source_caches(job.state), job.label, job.token)
             end = SourceEnd(channel, spec, throttle, self.meter)
         else:
-            target = TargetSpec(job.target.path, options, target_index(job.state, job.target.path))
+            index = target_index(job.state, job.target.path)
+            target = TargetSpec(job.target.path, options, index, allow=job.allow)
             end = TargetEnd(channel, target, throttle, self.meter)
         self._end = end
         if self._stopped is not None:

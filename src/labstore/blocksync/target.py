@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -59,12 +60,14 @@ _HINTED_SCRUB = 256 << 20
 @dataclass(frozen=True)
 class TargetSpec:
     """What a target end works with. `index` is the folder of its digest index. A file that is not there is made, and
-    a file grows with its source, unless `fixed`: then nothing but its bytes may change."""
+    a file grows with its source, unless `fixed`: then nothing but its bytes may change. `allow` is asked before
+    anything is written: see ports.block_engine.Order."""
 
     path: str
     options: Options
     index: Path
     fixed: bool = False
+    allow: Callable[[int], int] | None = None
 
 
 class TargetEnd(End):
@@ -173,7 +176,7 @@ class _Bringing:
             device.resize(decision.resize)
         self.store: DigestStore = folder.digests(self.state, fresh=not self.state.known)
         digests = block_hasher(self.state.algorithm, bytes.fromhex(self.state.key), self.state.block_size)
-        self._writer = Writer(device, self.store, self._geometry, digests)
+        self._writer = Writer(device, self.store, self._geometry, digests, spec.allow)
         self._looking = Looking(end.crew, end.channel, end.throttle, device, self.store, self._geometry, digests)
         self._telling = Telling(self._looking, self.state.known)
         self._inbox: Lane[Frame | Suspect | Scrubbed] = end.crew.lane(_INBOX)

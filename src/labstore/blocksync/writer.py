@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from labstore.blocksync.buffers import Buffer, Piece, cut, whole_blocks
 from labstore.blocksync.channel import broken
@@ -20,12 +20,21 @@ _ZEROS_AT = 8 << 30
 
 class Writer:
     """Takes blocks in any order. `settled` blocks are on stable storage, were read back, and stand in the store.
+    `allow` is asked before anything is written: see ports.block_engine.Order.
 
     Raises SyncFailed.
     """
 
-    def __init__(self, target: Target, store: DigestStore, geometry: Geometry, digests: BlockHasher) -> None:
+    def __init__(
+        self,
+        target: Target,
+        store: DigestStore,
+        geometry: Geometry,
+        digests: BlockHasher,
+        allow: Callable[[int], int] | None = None,
+    ) -> None:
         self._target, self._store, self._geometry, self._digests = target, store, geometry, digests
+        self._allow, self._allowed = allow, 0
         self._written: list[tuple[int, bytes]] = []
         self._zeroed: list[Range] = []
         self._buffer = Buffer(geometry.block_size)
@@ -37,6 +46,7 @@ class Writer:
         blocks = _cut(memoryview(data.content), self._geometry.block_size)
         if self._digests(blocks) != data.digests:
             raise broken("data whose digests do not fit")
+        self._ask(len(data.content))
         for first, last in _rows(data.blocks):
             self._target.write(blocks[first:last], data.blocks[first] * self._geometry.block_size)
         self._written += [(block, data.digests[at * SIZE : at * SIZE + SIZE]) for at, block in enumerate(data.blocks)]
@@ -47,12 +57,27 @@ class Writer:
     def zeros(self, ranges: Sequence[Range]) -> None:
         """Make these blocks zeros."""
         size = self._geometry.block_size
-        for start, count in ranges:
+        for start, count in self._pieces_of(ranges):
+            self._ask(count * size)
             self._target.zero(start * size, min(count * size, self._geometry.size - start * size))
             self._zeroed.append((start, count))
             self.zeroed += count
         if sum(count for _, count in self._zeroed) * size >= _ZEROS_AT:
             self.settle()
+
+    def _pieces_of(self, ranges: Sequence[Range]) -> Iterator[Range]:
+        """Where somebody has to be asked, no more at a time than is written between two settlings."""
+        most = SETTLE_AT // self._geometry.block_size if self._allow else self._geometry.blocks
+        for start, count in ranges:
+            for at in range(start, start + count, most):
+                yield at, min(most, start + count - at)
+
+    def _ask(self, size: int) -> None:
+        """What is asked looks at what is on the device, so that has to be all."""
+        if self._allow is not None and self._allowed < size:
+            self.settle()
+            self._allowed = self._allow(size)
+        self._allowed -= size
 
     def settle(self) -> None:
         """Bring what was written to the device, read it back from there, and enter its digests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +12,9 @@ from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Plac
 @dataclass(frozen=True)
 class Order:
     """One copy. `label` names the source's volume where its path is a snapshot's; `remote` is how to reach another
-    machine: the words of a command line, in which `{host}` stands for it."""
+    machine: the words of a command line, in which `{host}` stands for it. `allow` is asked before so many bytes are
+    written to a target here, where something fills up by that: it gives how many may be, no fewer than were asked for,
+    until it is asked again, or raises SyncFailed."""
 
     source: Place
     target: Place
@@ -19,6 +22,7 @@ class Order:
     options: Options = DEFAULTS
     limits: Limits = UNLIMITED
     remote: tuple[str, ...] = ()
+    allow: Callable[[int], int] | None = None
 
 
 class BlockEngine(Protocol):

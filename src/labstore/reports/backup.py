@@ -220,14 +220,21 @@ class SnapshotFull(Report):
 
 
 @dataclass(frozen=True)
-class SnapshotFilling(Report):
-    name: str
-    percent: int
+class NoRoomToWrite(Report):
+    """To go on would cost the generation before, which keeps what is overwritten."""
 
-    code = "backup-snapshot-filling"
+    job: str
+    generation: str
+    room: int
+
+    code = "backup-no-room-to-write"
+    severity = Severity.ERROR
 
     def message(self) -> str:
-        return f"snapshot {self.name} is {self.percent} % full"
+        return f"{self.generation} has room for {self.room} bytes, and would be lost if more of the target were written"
+
+    def remedy(self) -> str:
+        return "add disks to the target's group, or keep less (backup.jobs.JOB.keep); the next run goes on from here"
 
 
 @dataclass(frozen=True)

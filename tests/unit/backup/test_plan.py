@@ -175,6 +175,13 @@ def test_what_was_never_proven_is_proven_before_anything_is_let_go() -> None:
     assert [step.verb for step in plan.steps] == [Verb.CHANGE]
 
 
+def test_one_that_overflowed_gives_back_what_it_takes() -> None:
+    lost = generation(48).name
+    plan = plan_backups(facts(job_facts(generation(1), overflowed=(lost,))))
+    assert verbs(plan) == [(Verb.REMOVE, lost)]
+    assert "it overflowed" in plan.steps[0].why
+
+
 def test_generations_that_could_not_be_listed_are_left_alone() -> None:
     plan = plan_backups(facts(job_facts(generations=missing())))
     assert plan.empty
