@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pymysql
 
+from labstore.formats import account_statements as statements
 from labstore.model.accounts import AccountKind, DbUser, Limits, NativeHash
-from labstore.model.database import HostKey, WantedAccount
+from labstore.model.database import HostKey, RoleName, WantedAccount
 from labstore.model.dbusers_settings import ReplicaSettings, Tls
 from labstore.model.secret import Secret
 from labstore.ports.replica_server import HostChange, HostVerb, ReplicaServer
@@ -23,12 +24,17 @@ from labstore.system.clock import SystemClock
 
 FIRST = 100_000
 """The number of the first account."""
+ROLE = RoleName("labsdbuser")
 LOGIN, PASSWORD = "labstore", "a-test-login"
 """As the servers of tests/support/mariadb.py are set up."""
 
 
 def users(count: int) -> list[DbUser]:
     return [DbUser.of(AccountKind.TOOL, FIRST + number) for number in range(count)]
+
+
+def accounts(count: int) -> list[WantedAccount]:
+    return [WantedAccount(user, (hashed(user),), Limits(10)) for user in users(count)]
 
 
 def hashed(user: DbUser) -> NativeHash:
@@ -54,18 +60,37 @@ def timed(act: Callable[[], Any]) -> float:
 # --- one server ------------------------------------------------------------------------------------------------------
 
 
+LIST = 500
+
+
+def lists(wanted: Sequence[WantedAccount]) -> list[Sequence[WantedAccount]]:
+    return [wanted[start : start + LIST] for start in range(0, len(wanted), LIST)]
+
+
 def create(count: int, ports: list[int]) -> dict[str, float]:
-    """Lists, through the procedures."""
+    """Lists, through the procedures, in the order of a cycle: all accounts, then their rights."""
     server = replica(ports[0])
-    wanted = [WantedAccount(user, (hashed(user),), Limits(10)) for user in users(count)]
 
     def act() -> None:
-        for start in range(0, count, 500):
-            part = wanted[start : start + 500]
-            changes = [HostChange(verb, each.user, each) for verb in (HostVerb.CREATE, HostVerb.GRANT) for each in part]
-            assert server.carry_out(changes) == {}
+        for verb in (HostVerb.CREATE, HostVerb.GRANT):
+            for part in lists(accounts(count)):
+                assert server.carry_out([HostChange(verb, each.user, each) for each in part]) == {}
 
     return {"seconds": timed(act)}
+
+
+def create_bare(count: int, ports: list[int]) -> dict[str, float]:
+    """The server's own part of it: the same lists as an administrator's plain statements, with nothing checked."""
+    with administrator(ports[0]) as connection, connection.cursor() as cursor:
+
+        def act() -> None:
+            for part in lists(accounts(count)):
+                cursor.execute(statements.create(part))
+            for part in lists(accounts(count)):
+                cursor.execute(statements.grant_role(ROLE, [each.user for each in part]))
+                cursor.execute(statements.default_roles(ROLE, [each.user for each in part]))
+
+        return {"seconds": timed(act)}
 
 
 def create_one_by_one(count: int, ports: list[int]) -> dict[str, float]:
@@ -85,10 +110,10 @@ def create_one_by_one(count: int, ports: list[int]) -> dict[str, float]:
 
 
 def limits(count: int, ports: list[int]) -> dict[str, float]:
-    """Other limits for 5,000 accounts that exist, in lists and one by one."""
+    """Other limits for 5,000 accounts that exist: in lists, one by one, and the server's own part of the lists."""
     server, some = replica(ports[0]), users(count)[:5000]
 
-    def lists() -> None:
+    def in_lists() -> None:
         wanted = [WantedAccount(user, (hashed(user),), Limits(20, 60)) for user in some]
         assert server.carry_out([HostChange(HostVerb.ALTER, each.user, each) for each in wanted]) == {}
 
@@ -98,7 +123,16 @@ def limits(count: int, ports: list[int]) -> dict[str, float]:
             for user in some:
                 cursor.execute(f"ALTER USER '{user}'@'%' WITH MAX_USER_CONNECTIONS 10 MAX_STATEMENT_TIME 0")
 
-        return {"ours": timed(lists), "theirs": timed(one_by_one)}
+        def bare() -> None:
+            for part in lists([WantedAccount(user, (hashed(user),), Limits(30, 90)) for user in some]):
+                cursor.execute(statements.alter(part))
+
+        return {"ours": timed(in_lists), "theirs": timed(one_by_one), "bare": timed(bare)}
+
+
+def limits_away(count: int, ports: list[int]) -> dict[str, float]:
+    """The same on the server that is further away."""
+    return limits(count, ports[::-1])
 
 
 def drift(count: int, ports: list[int]) -> dict[str, float]:
@@ -132,8 +166,10 @@ def administrator(port: int) -> Any:
 
 WHAT: dict[str, Callable[[int, list[int]], dict[str, Any]]] = {
     "create": create,
+    "create-bare": create_bare,
     "create-one-by-one": create_one_by_one,
     "limits": limits,
+    "limits-away": limits_away,
     "drift": drift,
 }
 

@@ -43,6 +43,7 @@ _VERBS = {
 _NEEDS_ALL = frozenset({Act.REPLACE, Act.WITHDRAW, Act.BURY, Act.END})
 """Acts that are taken only where every server that answered did its part before."""
 _MAKING = frozenset({Act.CREATE, Act.ALTER, Act.REVOKE, Act.GRANT})
+_RIGHTS = frozenset({Act.REVOKE, Act.GRANT})
 WRITERS = 8
 """Files written at a time: each waits for the disk."""
 
@@ -67,20 +68,35 @@ class Applier:
         settings = self.facts.settings
         self._limiter = Limiter(settings, self.facts.ledger.rules, self.facts.at)
         self._hosts = {host.key: host for host in settings.hosts}
-        for chunk in _chunks(steps, settings.pacing.chunk):
-            self.lease = self.ledger.lead(self.lease.holder, settings.pacing.lease)
-            self._queues = chunk
-            self._work_off()
+        # with every new account a server goes through all roles that were ever granted (rebuild_role_grants of its
+        # sql_acl.cc): all are made before the first gets its rights
+        left = self._turn(steps, until=_RIGHTS)
+        self._turn(left, until=frozenset())
         return tuple(self._results[step.key] for step in steps)
 
-    def _work_off(self) -> None:
+    def _turn(self, steps: Sequence[DbStep], until: frozenset[Act]) -> list[DbStep]:
+        """Work on each account until its next step is one of these acts; what is left then."""
+        left: list[DbStep] = []
+        pacing = self.facts.settings.pacing
+        for self._queues in _chunks(steps, pacing.chunk):
+            self.lease = self.ledger.lead(self.lease.holder, pacing.lease)
+            left += self._work_off(until)
+        return left
+
+    def _work_off(self, until: frozenset[Act]) -> Iterator[DbStep]:
         do = {Stage.LEDGER: self._in_ledger, Stage.HOST: self._on_servers, Stage.FILE: self._in_homes}
         while self._queues:
             for stage in Stage:
-                heads = {user: head for user, queue in self._queues.items() if (head := _head(queue, stage))}
+                heads = {user: head for user, queue in self._queues.items() if (head := _head(queue, stage, until))}
                 if heads:
                     do[stage](heads)
-            self._queues = {user: queue for user, queue in self._queues.items() if queue}
+            going: dict[DbUser, deque[DbStep]] = {}
+            for user, queue in self._queues.items():
+                if queue and _change(queue[0]).act in until:
+                    yield from queue
+                elif queue:
+                    going[user] = queue
+            self._queues = going
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -187,9 +203,15 @@ class Applier:
     def _on_servers(self, heads: Mapping[DbUser, Sequence[DbStep]]) -> None:
         rows = self.ledger.read().accounts
         steps: dict[HostKey, list[DbStep]] = {}
-        for mine in heads.values():
+        for user, mine in heads.items():
+            failed = self._failed.get(user, {})
             for step in mine:
-                steps.setdefault(HostKey.parse(_change(step).host), []).append(step)
+                if (why := failed.get(_change(step).host)) is not None:
+                    self._results[step.key] = Result(step.key, Outcome.FAILED, why)
+                else:
+                    steps.setdefault(HostKey.parse(_change(step).host), []).append(step)
+        if not steps:
+            return
         changes = {key: [self._host_change(rows, key, step) for step in mine] for key, mine in steps.items()}
         done = self.crew.carry_out(changes, self.facts.settings.pacing.work_patience)
         for key, work in done.items():
@@ -326,11 +348,14 @@ def _debt(before: Debt | None, report: Report | None, at: datetime) -> Debt:
     return Debt(error, before.tries + (1 if error else 0), before.since or at)
 
 
-def _head(queue: deque[DbStep], stage: Stage) -> list[DbStep]:
-    """Takes the steps of this stage from the front."""
+def _head(queue: deque[DbStep], stage: Stage, until: frozenset[Act]) -> list[DbStep]:
+    """Takes the steps of this stage from the front, but those that are to wait."""
     taken: list[DbStep] = []
+    later: list[DbStep] = []
     while queue and _change(queue[0]).stage is stage:
-        taken.append(queue.popleft())
+        step = queue.popleft()
+        (later if _change(step).act in until else taken).append(step)
+    queue.extendleft(reversed(later))
     return taken
 
 

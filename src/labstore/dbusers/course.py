@@ -22,6 +22,8 @@ from labstore.ports.replica_server import HostVerb
 from labstore.reconcile.plan import Proof, Step, Verb
 
 DbStep = Step[Change]
+NOBODY: Mapping[str, Proof] = {}
+"""Loses anything: one object for the hundred thousand steps of a large plan."""
 NO_HOME = "home"
 FOREIGN = "foreign"
 _REMOVING = frozenset({Act.SUSPEND, Act.LOCK, Act.END_SESSIONS, Act.END, Act.DROP, Act.WITHDRAW, Act.BURY})
@@ -59,7 +61,7 @@ def _step(way: Way, change: Change, why: str, removes: Mapping[str, Proof] | Non
         change = replace(change, generation=way.row.generation)
     verb = Verb.REMOVE if change.act in _REMOVING else Verb.ADD if change.act in _ADDING else Verb.CHANGE
     way.untouched = ""
-    return Step(change.key, verb, None, change, why, removes or {})
+    return Step(change.key, verb, None, change, why, removes or NOBODY)
 
 
 def _taking(way: Way, cause: Cause | None) -> dict[str, Proof]:

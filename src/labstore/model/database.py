@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -29,7 +30,8 @@ class HostKey:
         return cls(HostName(host.lower()), int(port) if colon else PORT)
 
     def __str__(self) -> str:
-        return self.host if self.port == PORT else f"{self.host}:{self.port}"
+        # one text for the many steps of a plan that name a server
+        return sys.intern(str(self.host) if self.port == PORT else f"{self.host}:{self.port}")
 
 
 class RoleName(Name):

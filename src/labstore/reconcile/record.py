@@ -37,7 +37,7 @@ class State(StrEnum):
     """Something that was to be done did not succeed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of one key, with the report that explains anything but success."""
 

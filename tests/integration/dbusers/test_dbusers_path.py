@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from labstore.dbusers import assemble
 from labstore.model.accounts import AccountKind
+from labstore.model.database import HostKey
 from labstore.reconcile.record import State
+from labstore.reports.dbusers import HostRefused
+from labstore.sources.replica_hands import Refused
 from tests.support import mariadb, slapd
-from tests.support.dbusers import Site, site
+from tests.support.dbusers import PATIENT, Hooks, Site, site
 from tests.support.mariadb import MariaServer
 
 pytestmark = pytest.mark.root
@@ -70,6 +74,30 @@ def test_a_new_entry_has_its_file_after_one_more_cycle(ldap_site: tuple[Site, sl
     made.homes.make(AccountKind.TOOL, "newcomer", 52790)
     assert made.run().state is State.CONVERGED
     assert made.works("newcomer") == [True, True, True]
+
+
+def test_all_new_accounts_are_made_before_the_first_gets_its_rights(small: Site) -> None:
+    """A server goes through every role that was ever granted with each account it makes; and nothing is granted to an
+    account that could not be made."""
+    for number in range(5):
+        small.add_tool(f"t{number}", 52700 + number)
+    small.change(pacing=replace(PATIENT, chunk=1))
+    said: dict[HostKey, list[str]] = {}
+    first, second, third = (host.key for host in small.settings.hosts)
+
+    def heard(key: HostKey, sql: str) -> None:
+        words = [word for word in ("create", "grant") if f"{word}_accounts" in sql]
+        said.setdefault(key, []).extend(words)
+        if words and key == first and said[key] == ["create"]:
+            raise Refused(1, "not this one")
+
+    record = small.cycle(hooks=Hooks(server=heard)).run()
+    assert record.state is State.FAILED
+    assert any(isinstance(report, HostRefused) for report in record.reports)
+    everything = ["create"] * 5 + ["grant"] * 5
+    assert said == {first: everything[:-1], second: everything, third: everything}
+    assert small.run().state is State.CONVERGED
+    assert all(small.works(f"t{number}") == [True, True, True] for number in range(5))
 
 
 def test_the_old_readers_of_the_ledger_find_their_columns(ldap_site: tuple[Site, slapd.Slapd]) -> None:
