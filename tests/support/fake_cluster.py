@@ -41,6 +41,7 @@ from labstore.ports.storage_node import (
     RunsFound,
     Said,
     ServerFound,
+    Taken,
     UnitsFound,
     VerifiedFound,
 )
@@ -434,8 +435,8 @@ class FakeNode:
             yield put(verified=False)
             yield put(barrier=set(service))
         elif order.do is Do.UNBLOCK:
-            yield put(barrier=set())
             yield put(mark=self.world.clock.now().isoformat())
+            yield put(barrier=set())
         elif order.do is Do.RECORD:
             if not me.barrier >= set(service):
                 raise Forbidden("what clients hold is written down while they go on")
@@ -566,12 +567,17 @@ class FakeNode:
         finally:
             self.world.machines[self.host].held = False
 
-    def note(self, entry: Entry) -> tuple[Report, ...]:
+    def take(self, entries: tuple[Entry, ...], order: Order, aspects: frozenset[Aspect]) -> Taken:
+        noted = self.note(*entries)
+        said = self.act(order)
+        return Taken(Said((*noted, *said.reports), said.data), self.look(aspects))
+
+    def note(self, *entries: Entry) -> tuple[Report, ...]:
         self._reach()
-        self.world.tick(f"{self.host}: journal {entry.event} {entry.step}")
+        self.world.tick(f"{self.host}: journal {entries[-1].event} {entries[-1].step}")
         if self.me.disk_full:
             return (NotJournaled(str(self.host), "No space left on device"),)
-        self.me.journal.append(entry)
+        self.me.journal += entries
         return ()
 
     def expected(self) -> Mapping[str, float]:

@@ -28,6 +28,7 @@ from labstore.ports.storage_node import (
     SetUp,
     StorageNode,
     Survey,
+    Taken,
 )
 from labstore.reconcile.codec import converter
 from labstore.reconcile.runner import StepFailed
@@ -41,6 +42,8 @@ PROTOCOL = 1
 LINE_LIMIT = 64 << 20
 START = 60.0
 """Seconds in which labstore at the other end has to be there once ssh is."""
+ANY_STEP = 600.0
+"""Seconds, longer than any step may take: the agent has the step's own deadlines."""
 IDLE = 900.0
 """Seconds without a word after which an agent ends: its caller is cut off."""
 
@@ -84,13 +87,23 @@ class Agent:
             "look": lambda given, _: convert.unstructure(self.node.look(frozenset(Aspect(each) for each in given))),
             "act": lambda given, _: convert.unstructure(self.node.act(convert.structure(given, Order))),
             "holders": lambda _given, _: [report.to_dict() for report in self.node.holders()],
-            "note": lambda given, _: [r.to_dict() for r in self.node.note(convert.structure(given, Entry))],
+            "take": lambda given, _: convert.unstructure(self.node.take(*_step(given))),
+            "note": lambda given, _: [r.to_dict() for r in self.node.note(*_entries(given))],
             "survey": lambda _given, _: convert.unstructure(self.node.survey()),
             "set-up": lambda given, _: convert.unstructure(self.node.set_up(SetUp(given[0]), given[1])),
             "expected": lambda _given, _: dict(self.node.expected()),
             "hold": lambda given, held: held.enter_context(self.node.hold(str(given))),
             "release": lambda _given, held: held.close(),
         }
+
+
+def _entries(given: Any) -> tuple[Entry, ...]:
+    return converter().structure(given, tuple[Entry, ...])
+
+
+def _step(given: Any) -> tuple[tuple[Entry, ...], Order, frozenset[Aspect]]:
+    entries, order, aspects = given
+    return _entries(entries), converter().structure(order, Order), frozenset(Aspect(each) for each in aspects)
 
 
 # --- its caller ------------------------------------------------------------------------------------------------------
@@ -155,14 +168,17 @@ class RemoteNode:
         return converter().structure(answer, NodeFacts)
 
     def act(self, order: Order) -> Said:
-        """Longer than any step may take: the agent has the step's own deadlines."""
-        return converter().structure(self._ask("act", converter().unstructure(order), 600.0), Said)
+        return converter().structure(self._ask("act", converter().unstructure(order), ANY_STEP), Said)
+
+    def take(self, entries: tuple[Entry, ...], order: Order, aspects: frozenset[Aspect]) -> Taken:
+        given = [converter().unstructure(entries), converter().unstructure(order), sorted(aspects)]
+        return converter().structure(self._ask("take", given, ANY_STEP), Taken)
 
     def holders(self) -> tuple[Report, ...]:
         return tuple(_report(each) for each in self._ask("holders", None, self.deadline))
 
-    def note(self, entry: Entry) -> tuple[Report, ...]:
-        return tuple(_report(each) for each in self._ask("note", converter().unstructure(entry), self.deadline))
+    def note(self, *entries: Entry) -> tuple[Report, ...]:
+        return tuple(_report(each) for each in self._ask("note", converter().unstructure(entries), self.deadline))
 
     def survey(self) -> Survey:
         return converter().structure(self._ask("survey", None, 120.0), Survey)

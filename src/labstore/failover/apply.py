@@ -29,13 +29,12 @@ from labstore.system.client_records import put_aside, put_back
 from labstore.system.files import write_atomic
 from labstore.system.mounts import MountFailed
 from labstore.system.nfs_probe import NfsProbe, ProbeFailed
-from labstore.system.nfsd import PORT, identity
+from labstore.system.nfsd import PORT, SERVER, identity
 
 ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2)
 """Seconds between the announcements of an address that follow the first at once."""
 RETRY = 0.2
 FAILURES = (*TROUBLE, MountFailed, ProbeFailed, BadClient)
-SERVER = "nfs-server.service"
 
 
 @dataclass
@@ -123,17 +122,17 @@ class Hands:
     def _unblock(self, order: Order) -> Said:
         """Clients are let in, told that their old connections are gone, and watched as they take back what they
         held."""
+        said = self._remember()
         handover = self.reclaim.begin(order.run)
         self.places.records.unlink(missing_ok=True)
         self.tools.nft.unblock()
-        said = self._remember()
         ours = set(self.pair.cluster.service_addresses)
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
         return Said(said, data={"told": str(told)})
 
     def _remember(self) -> tuple[Report, ...]:
-        """That this node served last. Clients are served also where that cannot be written: after a power cut of both
-        nodes a person may then have to say who serves."""
+        """That this node served last, before it does. Clients are served also where that cannot be written: after a
+        power cut of both nodes a person may then have to say who serves."""
         try:
             self.places.last_active.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             write_atomic(self.places.last_active, f"{self.tools.clock.now().isoformat()}\n".encode())
@@ -196,13 +195,14 @@ class Hands:
 
     def _stop_server(self, _order: Order) -> Said:
         """Connections are ended first, behind the barrier: what lay in the kernel as half closed for minutes could
-        meet the same client when the address comes back."""
+        meet the same client when the address comes back. nfsdcld goes along, after the server (systemd orders them
+        so): one call in place of two."""
         self.places.verified.unlink(missing_ok=True)
         for address in self.pair.cluster.service_addresses:
             kill = Command.of("ss", "--kill", "--tcp", "state", "connected", "src", f"{_bracketed(address)}:{PORT}")
             with contextlib.suppress(CommandFailed):
                 self.tools.host.run(kill)
-        self.tools.nfsd.stop(SERVER, self.pair.settings.deadlines.server)
+        self.tools.nfsd.stop(SERVER, NFSDCLD, deadline=self.pair.settings.deadlines.server)
         self.places.serving.unlink(missing_ok=True)
         if self.tools.nfsd.cached_paths():
             self.tools.nfsd.forget_exports()
@@ -214,7 +214,7 @@ class Hands:
         deadline = self.pair.settings.deadlines.server
         missed = self.places.records.exists() and not self.tools.nfsd.in_grace()
         if self.tools.nfsd.threads() and (missed or identity("127.0.0.1").scope != self.pair.settings.scope):
-            self.tools.nfsd.stop(SERVER, deadline)
+            self.tools.nfsd.stop(SERVER, deadline=deadline)
         if not self.tools.nfsd.threads():
             self._keep_records()
         self.places.verified.unlink(missing_ok=True)
@@ -234,7 +234,9 @@ class Hands:
         self.tools.units.start([NFSDCLD], self.pair.settings.deadlines.server)
 
     def _stop_recovery(self, _order: Order) -> Said:
-        self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
+        """It mostly went with the server."""
+        if self.tools.nfsd.pids(NFSDCLD):
+            self.tools.units.stop([NFSDCLD], self.pair.settings.deadlines.server)
         return Said()
 
     def _start_recovery(self, _order: Order) -> Said:

@@ -163,7 +163,7 @@ class Builder:
         if status is not None and status.primary:
             return Said()
         fresh = self._generation(resource.name) is DiskContent.NEW_METADATA
-        self.tools.drbd.primary(resource.name, force=fresh)
+        self.tools.drbd.primary(resource, force=fresh)
         return Said()
 
     def _declare_equal(self, subject: str) -> Said:

@@ -6,12 +6,12 @@ A run can be ended at any point, also by a power cut. The next one looks at what
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from labstore.failover.plan import MovePlan, MoveStep
-from labstore.failover.steps import KINDS, Met, key, met, title
+from labstore.failover.steps import KINDS, Kind, Met, key, met, title
 from labstore.model.drbd import ResourceName
 from labstore.model.failover import Pair
 from labstore.ports.clock import Clock
@@ -81,6 +81,8 @@ class Mover:
     run: str
     tell: Callable[[Progress], None] = lambda _progress: None
     _facts: NodeFacts | None = field(default=None, init=False)
+    _expected: Mapping[str, float] | None = field(default=None, init=False)
+    _unwritten: list[Entry] = field(default_factory=list, init=False)
     _verb: str = field(default="", init=False)
     _said_verb: bool = field(default=False, init=False)
     _said: list[Report] = field(default_factory=list, init=False)
@@ -93,6 +95,7 @@ class Mover:
         if not sees_partner(facts, self.pair):
             facts = merged(facts, self.node.look(frozenset({Aspect.GENERATIONS})), {Aspect.GENERATIONS})
         self._facts = facts
+        self._expected = self.node.expected()
         return facts
 
     def move(self, verb: str, decide: Decide, facts: NodeFacts | None = None) -> Moved:
@@ -101,16 +104,17 @@ class Mover:
         self._facts = facts or self.look()
         if not self._said_verb:
             self._verb = verb
-        expected = self.node.expected()
+        expected = self._expected or {}
         stepwise = Stepwise(
             plan=lambda: decide(self._known),
             act=lambda step: self._act(step, expected.get(step.key)),
         )
         results, left = stepwise.run()
-        moved = Moved(results, left, self._known, tuple(self._said), dict(self._data), self.clock.monotonic() - began)
+        moved = Moved(results, left, self._known, data=dict(self._data), seconds=self.clock.monotonic() - began)
         if moved.done and self._said_verb:
-            self._note(Event.END, data={"seconds": f"{moved.seconds:.2f}"})
-        return moved
+            self._write(Event.END, data={"seconds": f"{moved.seconds:.2f}"})
+        self._flush()
+        return replace(moved, said=tuple(self._said))
 
     def do(self, verb: str, order: Order, facts: NodeFacts) -> NodeFacts:
         """Carry out one order beforehand; returns the facts as they are then. Raises StepFailed."""
@@ -118,6 +122,7 @@ class Mover:
         step: MoveStep = Step(key(order), Verb.CHANGE, None, order, title(order))
         if met(order, facts, self.pair) is not Met.YES:
             self._act(step, None)
+            self._flush()
         return self._known
 
     @property
@@ -128,35 +133,33 @@ class Mover:
     def _act(self, step: MoveStep, expected: float | None) -> None:
         order = step.after
         assert order is not None
-        name = str(self.node.name)
+        kind, name = KINDS[order.do], str(self.node.name)
         if self._verb:
-            self._note(Event.RUN, data={"verb": self._verb})
+            self._write(Event.RUN, data={"verb": self._verb})
             self._verb, self._said_verb = "", True
-        self._note(Event.STEP, step.key, _proof(order))
+        self._write(Event.STEP, step.key, _proof(order))
         self.tell(Progress(name, step.key, title(order), Moment.BEGIN, expected=expected))
         began = self.clock.monotonic()
         try:
-            said = self.node.act(order)
-            self._said += said.reports
-            self._data |= said.data
-            self._await(step)
+            taken = self.node.take(self._written(), order, kind.aspects)
+            self._say(taken.said.reports)
+            self._data |= taken.said.data
+            self._await(order, kind, taken.facts)
         except StepFailed as failure:
             seconds = self.clock.monotonic() - began
-            self._note(Event.FAILED, step.key, {"reason": failure.report.message()})
+            self._write(Event.FAILED, step.key, {"reason": failure.report.message()})
+            self._flush()
             self.tell(Progress(name, step.key, title(order), Moment.FAILED, seconds, expected))
             raise
         seconds = self.clock.monotonic() - began
-        self._note(Event.DONE, step.key, {"seconds": f"{seconds:.3f}", **said.data})
-        self.tell(Progress(name, step.key, title(order), Moment.DONE, seconds, expected, said))
+        self._write(Event.DONE, step.key, {"seconds": f"{seconds:.3f}", **taken.said.data})
+        self.tell(Progress(name, step.key, title(order), Moment.DONE, seconds, expected, taken.said))
 
-    def _await(self, step: MoveStep) -> None:
+    def _await(self, order: Order, kind: Kind, seen: NodeFacts) -> None:
         """Look until the step is met. Raises StepFailed when its time is over."""
-        order = step.after
-        assert order is not None
-        kind = KINDS[order.do]
         ends = self.clock.monotonic() + kind.deadline(self.pair)
         while True:
-            self._facts = merged(self._known, self.node.look(kind.aspects), kind.aspects)
+            self._facts = merged(self._known, seen, kind.aspects)
             state = met(order, self._known, self.pair)
             if state is Met.YES:
                 return
@@ -166,12 +169,30 @@ class Mover:
                 )
                 raise StepFailed(StepNotDone(str(self.node.name), title(order), reason))
             self.clock.sleep(LOOK_AGAIN)
+            seen = self.node.look(kind.aspects)
 
-    def _note(self, event: Event, step: str = "", data: dict[str, str] | None = None) -> None:
-        entry = Entry(self.clock.now().isoformat(timespec="milliseconds"), self.run, event, step, data or {})
-        for report in self.node.note(entry):
-            if report not in self._said:
-                self._said.append(report)
+    # --- the journal ------------------------------------------------------------------------------------------------
+
+    def _write(self, event: Event, step: str = "", data: dict[str, str] | None = None) -> None:
+        """A line for the node's journal. It goes along with the next step, so that it is not waited for by itself: a
+        run that is killed before that leaves a journal that ends with the step's beginning."""
+        at = self.clock.now().isoformat(timespec="milliseconds")
+        self._unwritten.append(Entry(at, self.run, event, step, data or {}))
+
+    def _written(self) -> tuple[Entry, ...]:
+        entries, self._unwritten = tuple(self._unwritten), []
+        return entries
+
+    def _flush(self) -> None:
+        """Write what is left. A node that cannot be reached for it any more is told of."""
+        if self._unwritten:
+            try:
+                self._say(self.node.note(*self._written()))
+            except StepFailed as failure:
+                self._say((failure.report,))
+
+    def _say(self, reports: tuple[Report, ...]) -> None:
+        self._said += [report for report in dict.fromkeys(reports) if report not in self._said]
 
 
 def _proof(order: Order) -> dict[str, str]:

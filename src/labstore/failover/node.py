@@ -11,7 +11,18 @@ from labstore.failover.apply import Hands
 from labstore.failover.building import Builder
 from labstore.failover.observe import Observer
 from labstore.model.names import HostName
-from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, Event, NodeFacts, Order, Said, SetUp, Survey
+from labstore.ports.storage_node import (
+    EVERYTHING,
+    Aspect,
+    Entry,
+    Event,
+    NodeFacts,
+    Order,
+    Said,
+    SetUp,
+    Survey,
+    Taken,
+)
 from labstore.reports.failover import NotJournaled
 from labstore.reports.report import Report
 from labstore.system.journal import Journal
@@ -47,6 +58,11 @@ class LocalNode:
     def act(self, order: Order) -> Said:
         return self.hands.act(order)
 
+    def take(self, entries: tuple[Entry, ...], order: Order, aspects: frozenset[Aspect]) -> Taken:
+        noted = self.note(*entries)
+        said = self.act(order)
+        return Taken(Said((*noted, *said.reports), said.data), self.look(aspects))
+
     def holders(self) -> tuple[Report, ...]:
         return self.hands.storage.holders()
 
@@ -58,12 +74,16 @@ class LocalNode:
         with exclusive(lock, f"{what} (boot {self.observer.boot()})"):
             yield
 
-    def note(self, entry: Entry) -> tuple[Report, ...]:
+    def note(self, *entries: Entry) -> tuple[Report, ...]:
         try:
-            self.journal.append(entry)
-            if entry.event is Event.END:
+            self.journal.append(*entries)
+            if any(entry.event is Event.END for entry in entries):
                 self.journal.shorten()
         except OSError as error:
+            for entry in entries:
+                if entry.event is Event.END:  # it must not look unfinished for ever after
+                    with contextlib.suppress(OSError):
+                        self.journal.forget(entry.run)
             return (NotJournaled(str(self.name), str(error)),)
         return ()
 

@@ -115,7 +115,7 @@ class Observer:
     pair: Pair
     places: Places
     tools: Tools
-    _devices: dict[ResourceName, Device] = field(default_factory=dict, init=False)
+    _replicated: Replicated = field(default_factory=dict, init=False)
 
     @property
     def name(self) -> HostName:
@@ -164,7 +164,9 @@ class Observer:
 
     def _replication(self) -> Replicated:
         ours = {resource.name for resource in self.pair.settings.replication.resources}
-        return {name: status for name, status in self.tools.drbd.status().items() if name in ours}
+        drbd = self.tools.drbd
+        self._replicated = (drbd.roles(self._replicated) if self._replicated else None) or drbd.status()
+        return {name: status for name, status in self._replicated.items() if name in ours}
 
     def _generations(self) -> Mapping[ResourceName, Generations]:
         found: dict[ResourceName, Generations] = {}

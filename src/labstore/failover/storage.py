@@ -25,7 +25,7 @@ from labstore.reconcile.runner import StepFailed
 from labstore.reports.failover import Evicted, MountBusy, NotJournaled, SnapshotHere, StepNotDone
 from labstore.reports.report import Report
 from labstore.system.drbdadm import DrbdFailed, Refused
-from labstore.system.files import write_atomic
+from labstore.system.files import staged, write_atomic
 from labstore.system.holders import Holder, HolderKind
 from labstore.system.lvm import LvmFailed, LvmName
 from labstore.system.mounts import Device, MountFailed, below, of_device
@@ -116,16 +116,16 @@ class Storage:
     def promote(self, order: Order) -> Said:
         """With proof the fence handler, which DRBD asks, answers that the partner is gone. Only data loss that a
         person accepted is forced, and then a snapshot of what there is comes first."""
-        name = ResourceName(order.subject)
+        resource = self._resource(ResourceName(order.subject))
         if order.proof is not None:
             proof = json.dumps({**asdict(order.proof), "boot": self.observer.boot()})
             write_atomic(self.places.proof, proof.encode(), mode=0o600)
-        said: tuple[Report, ...] = self._keep_snapshot(name) if order.force else ()
+        said: tuple[Report, ...] = self._keep_snapshot(resource.name) if order.force else ()
         clock = self.tools.clock
         ends = clock.monotonic() + self.pair.settings.deadlines.promote
         while True:
             try:
-                self.tools.drbd.primary(name, force=order.force, deadline=self.pair.settings.deadlines.promote)
+                self.tools.drbd.primary(resource, order.force, self.pair.settings.deadlines.promote)
                 return Said(said)
             except DrbdFailed as error:
                 # a partner that has just died is taken for Primary until its time is out
@@ -148,15 +148,14 @@ class Storage:
             return (SnapshotHere(str(self.pair.node), "(none)", disk, f"it could not be taken: {error}"),)
 
     def demote(self, order: Order) -> Said:
-        name = ResourceName(order.subject)
-        resource = self._resource(name)
+        """Nothing is flushed before: whoever has a device open last has the kernel do it, and while somebody has it
+        open DRBD refuses."""
+        resource = self._resource(ResourceName(order.subject))
         clock = self.tools.clock
         ends = clock.monotonic() + self.pair.settings.deadlines.demote
-        with contextlib.suppress(MountFailed):
-            self.tools.mounts.flush(resource.device)
         while True:
             try:
-                self.tools.drbd.secondary(name, deadline=self.pair.settings.deadlines.demote)
+                self.tools.drbd.secondary(resource, self.pair.settings.deadlines.demote)
                 return Said()
             except DrbdFailed as error:
                 # udev, LVM's scan or multipathd may have it open for a moment
@@ -289,12 +288,14 @@ class Storage:
             clock.sleep(RETRY)
 
     def _keep_journal(self, volume: Volume) -> tuple[Report, ...]:
-        """A copy of this node's journal goes with the service."""
+        """A copy of this node's journal goes with the service; unmounting writes it to the disk."""
         if volume.name != self.pair.settings.state or not self.observer.state_mounted():
             return ()
         try:
             content = self.places.journal.read_bytes()
-            write_atomic(self.places.journals / f"{self.pair.node}.journal", content, mode=0o600)
+            with staged(self.places.journals / f"{self.pair.node}.journal") as new:
+                new.touch(mode=0o600)
+                new.write_bytes(content)
         except FileNotFoundError:
             return ()
         except OSError as error:

@@ -281,6 +281,15 @@ class Said:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What came of a step: what its order brought, what there is to say of the journal, and the node as it looked right
+    afterwards."""
+
+    said: Said
+    facts: NodeFacts
+
+
 class DiskContent(StrEnum):
     """What is on a backing device. Only what is EMPTY is ever written over."""
 
@@ -344,14 +353,18 @@ class StorageNode(Protocol):
     def act(self, order: Order) -> Said:
         """Do it; doing it twice is doing it once. Raises StepFailed. Whether it came to be is for `look` to say."""
 
+    def take(self, entries: tuple[Entry, ...], order: Order, aspects: frozenset[Aspect]) -> Taken:
+        """`note`, `act` and `look` in one, so that clients wait for one round trip and not for three. Raises
+        StepFailed as `act` does."""
+
     def holders(self) -> tuple[Report, ...]:
         """Who would keep the replicated volumes from being unmounted. Raises StepFailed."""
 
     def hold(self, what: str) -> AbstractContextManager[None]:
         """Keep other runs off this node while the block runs. Raises Locked (system.locks) on entering."""
 
-    def note(self, entry: Entry) -> tuple[Report, ...]:
-        """Put a line into the node's journal, durably. A journal that cannot be written is reported, not raised: by
+    def note(self, *entries: Entry) -> tuple[Report, ...]:
+        """Put lines into the node's journal, durably. A journal that cannot be written is reported, not raised: by
         then clients may be waiting."""
 
     def survey(self) -> Survey:

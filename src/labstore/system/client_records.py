@@ -7,6 +7,7 @@ run that is killed after it started the server, and before it let clients in, wo
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -24,20 +25,24 @@ def put_aside(directory: Path, aside: Path) -> None:
     new = aside.with_name(aside.name + ".new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)
-    _copy(database, new)
+    _copy(database, new, "OFF")
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
     new.replace(aside)
     sync_directory(aside.parent)
 
 
 def put_back(aside: Path, directory: Path) -> None:
     """Let nfsdcld, which must not run, find the records that were put aside. Raises OSError, sqlite3.Error."""
-    _copy(aside, directory / DATABASE)
+    _copy(aside, directory / DATABASE, "FULL")
 
 
-def _copy(source: Path, target: Path) -> None:
-    """In one transaction; what a machine that lost its power had half written in either is rolled back first."""
+def _copy(source: Path, target: Path, synchronous: str) -> None:
+    """In one transaction; what a machine that lost its power had half written in either is rolled back first. With
+    `synchronous` OFF the target is not safe from that: for one that has no name yet."""
     with (
         contextlib.closing(sqlite3.connect(source, timeout=5)) as old,
         contextlib.closing(sqlite3.connect(target, timeout=5)) as new,
     ):
+        new.execute(f"PRAGMA synchronous = {synchronous}")
         old.backup(new)

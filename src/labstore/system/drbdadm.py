@@ -17,9 +17,12 @@ from labstore.formats.drbd_events import BadEvents
 from labstore.formats.drbd_status import BadStatus
 from labstore.formats.proc_drbd import BadProcDrbd, ProcDevice
 from labstore.model.drbd import DeviceStatus, Generations, ResourceName, ResourceStatus
+from labstore.model.failover import Resource
 from labstore.ports.host import Command, CommandFailed, Host
 
 DEADLINE = 30.0
+RUNNING = "r---"
+"""The flags in /proc/drbd of a device whose I/O and resync nothing suspends."""
 
 
 class Refused(StrEnum):
@@ -52,7 +55,7 @@ class DrbdFailed(Exception):
     """`verb` on `resource` failed for `why`; `said` is DRBD's last line."""
 
     def __init__(self, verb: str, resource: str, why: Refused, said: str) -> None:
-        super().__init__(f"drbdadm {verb} {resource}: {why}" + (f" ({said})" if said else ""))
+        super().__init__(f"DRBD: {verb} {resource}: {why}" + (f" ({said})" if said else ""))
         self.verb, self.resource, self.why, self.said = verb, resource, why, said
 
 
@@ -90,12 +93,31 @@ class Drbd:
         except (CommandFailed, BadEvents, BadStatus, BadProcDrbd, OSError) as error:
             raise StatusUnreadable(str(error)) from error
 
+    def roles(self, before: Mapping[ResourceName, ResourceStatus]) -> Mapping[ResourceName, ResourceStatus] | None:
+        """What `status` said before, with the roles of now: read from 8.4's /proc/drbd, no program is started. None
+        where more than a role may have changed since; then `status` has to be asked. Raises StatusUnreadable."""
+        version = self.version()
+        if version is None or version >= (9,):
+            return None
+        try:
+            now: dict[int | None, ProcDevice] = {
+                device.minor: device for device in proc_drbd.parse(self.proc.read_text()).devices
+            }
+        except (BadProcDrbd, OSError) as error:
+            raise StatusUnreadable(str(error)) from error
+        if now.keys() != {device.minor for status in before.values() for device in status.devices}:
+            return None
+        found = {name: _with_roles(status, now) for name, status in before.items()}
+        return {name: status for name, status in found.items() if status is not None} if all(found.values()) else None
+
     def _ask(self, *argv: str) -> str:
         return self.host.run(Command.of(*argv, deadline=DEADLINE)).stdout
 
     def _with_counts(self, found: Mapping[ResourceName, ResourceStatus]) -> Mapping[ResourceName, ResourceStatus]:
         """8.4 says only in /proc/drbd how fast a resync is, and what differs where nothing is connected."""
-        by_minor = {device.minor: device for device in proc_drbd.parse(self.proc.read_text()).devices}
+        by_minor: dict[int | None, ProcDevice] = {
+            device.minor: device for device in proc_drbd.parse(self.proc.read_text()).devices
+        }
         return {
             name: replace(status, devices=tuple(_counted(device, by_minor) for device in status.devices))
             for name, status in found.items()
@@ -128,12 +150,18 @@ class Drbd:
     def down(self, resource: ResourceName) -> None:
         self._run("down", resource)
 
-    def primary(self, resource: ResourceName, force: bool = False, deadline: float = DEADLINE) -> None:
+    def primary(self, resource: Resource, force: bool = False, deadline: float = DEADLINE) -> None:
         """Promote. `force` makes a primary of data that is not known to be the newest: never without proof."""
-        self._run("primary", resource, *(("--force",) if force else ()), deadline=deadline)
+        self._set_role("primary", resource, *(("--force",) if force else ()), deadline=deadline)
 
-    def secondary(self, resource: ResourceName, deadline: float = DEADLINE) -> None:
-        self._run("secondary", resource, deadline=deadline)
+    def secondary(self, resource: Resource, deadline: float = DEADLINE) -> None:
+        self._set_role("secondary", resource, deadline=deadline)
+
+    def _set_role(self, verb: str, resource: Resource, *options: str, deadline: float) -> None:
+        """What drbdadm would run, without its reading of all configuration: clients are waiting. 8.4 knows minors."""
+        version = self.version()
+        what = str(resource.minor) if version is not None and version < (9,) else resource.name
+        self._run_command(Command(("drbdsetup", verb, what, *options), deadline), verb, resource.name)
 
     def outdate(self, resource: ResourceName) -> None:
         """Mark our own data as not the newest, so that it is not promoted."""
@@ -172,6 +200,9 @@ class Drbd:
         volume: str = "",
     ) -> str:
         command = Command(("drbdadm", *before, verb, *options, resource + volume), deadline, env=env or {})
+        return self._run_command(command, verb, resource)
+
+    def _run_command(self, command: Command, verb: str, resource: ResourceName) -> str:
         try:
             return self.host.run(command).stdout
         except CommandFailed as error:
@@ -198,8 +229,25 @@ def _last_line(text: str) -> str:
     return lines[-1][:300] if lines else ""
 
 
-def _counted(device: DeviceStatus, by_minor: Mapping[int, ProcDevice]) -> DeviceStatus:
-    found = by_minor.get(device.minor) if device.minor is not None else None
+def _with_roles(status: ResourceStatus, now: Mapping[int | None, ProcDevice]) -> ResourceStatus | None:
+    """None where it is told apart in anything else, or where /proc/drbd does not tell."""
+    found = [now[device.minor] for device in status.devices]
+    roles = {(each.role, each.peer_role) for each in found}
+    same = all(_alike(status, device, now[device.minor]) for device in status.devices)
+    if status.suspended or not same or len(roles) != 1:
+        return None
+    ((role, peer_role),) = roles
+    devices = tuple(_counted(replace(device, out_of_sync=None), now) for device in status.devices)
+    return replace(status, role=role, peer_role=peer_role, devices=devices)
+
+
+def _alike(status: ResourceStatus, device: DeviceStatus, now: ProcDevice) -> bool:
+    before = (status.connection, device.replication, device.disk, device.peer_disk)
+    return before == (now.connection, now.replication, now.disk, now.peer_disk) and now.flags.startswith(RUNNING)
+
+
+def _counted(device: DeviceStatus, by_minor: Mapping[int | None, ProcDevice]) -> DeviceStatus:
+    found = by_minor.get(device.minor)
     if found is None:
         return device
     known = device.out_of_sync if device.out_of_sync is not None else found.out_of_sync

@@ -25,17 +25,17 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, entry: Entry) -> None:
-        """Durable when it returns."""
+    def append(self, *entries: Entry) -> None:
+        """Durable when it returns, in one write."""
         make_directory(self.path.parent)
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
-            line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+            lines = b"".join(map(_line, entries))
             if _half_line(self.path):
-                line = b"\n" + line
-            written = os.write(descriptor, line)
-            if written != len(line):
+                lines = b"\n" + lines
+            written = os.write(descriptor, lines)
+            if written != len(lines):
                 raise OSError(28, "the line was not written whole", str(self.path))
             os.fsync(descriptor)
         finally:
@@ -55,6 +55,16 @@ class Journal:
         """The entries of the last run if it did not come to its end; else nothing. Raises OSError."""
         return unfinished(self.entries())
 
+    def forget(self, run: str) -> None:
+        """Cut off the lines of this run, the last one, and what follows: that can be done on a full disk too. Raises
+        OSError."""
+        begins = 0
+        for line in read_limited(self.path, LIMIT).splitlines(keepends=True):
+            if any(entry.run == run for entry in _entries(line.decode("utf-8", "replace"))):
+                os.truncate(self.path, begins)
+                return
+            begins += len(line)
+
     def shorten(self, keep: int = 4000) -> None:
         """Keep the last entries alone. The file is replaced whole or not at all."""
         entries = self.entries()
@@ -63,7 +73,7 @@ class Journal:
         new = self.path.with_name(self.path.name + ".new")
         with new.open("wb") as file:
             for entry in entries[-keep:]:
-                file.write(json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
+                file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
@@ -74,6 +84,10 @@ def unfinished(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Those of the last run if it did not come to its end; else nothing."""
     last = tuple(entry for entry in entries if entry.run == entries[-1].run)
     return () if any(entry.event is Event.END for entry in last) else last
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
 
 
 def _half_line(path: Path) -> bool:

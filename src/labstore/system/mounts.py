@@ -127,10 +127,6 @@ class Mounts:
         """The same in the mount namespace of another process. Raises MountFailed."""
         self._run(Command.of("nsenter", "--mount", "--target", str(pid), "umount", point, deadline=deadline), point)
 
-    def flush(self, device: Path) -> None:
-        """Write what is still cached of the device. Raises MountFailed."""
-        self._run(Command.of("blockdev", "--flushbufs", str(device)), str(device))
-
     def _run(self, command: Command, point: str) -> None:
         try:
             self.host.run(command)

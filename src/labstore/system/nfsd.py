@@ -26,6 +26,7 @@ from labstore.ports.host import Command, Host
 from labstore.system.client_records import DATABASE
 
 PORT = 2049
+SERVER = "nfs-server.service"
 
 
 class NoAnswer(Exception):
@@ -61,19 +62,16 @@ class Nfsd:
         except FileNotFoundError:
             return 0
 
-    def start(self, unit: str = "nfs-server.service", deadline: float = 60.0) -> None:
+    def start(self, unit: str = SERVER, deadline: float = 60.0) -> None:
         """Through its unit, which brings mountd along. Raises CommandFailed."""
-        self._systemctl("start", unit, deadline)
+        self.host.run(Command.of("systemctl", "start", unit, deadline=deadline))
 
-    def stop(self, unit: str = "nfs-server.service", deadline: float = 60.0) -> None:
-        """Through its unit; where the unit does not know that threads run (they were started by hand), by hand too.
-        Raises CommandFailed."""
-        self._systemctl("stop", unit, deadline)
+    def stop(self, *units: str, deadline: float = 60.0) -> None:
+        """Through its unit, with others that systemd stops in their order; where the unit does not know that threads
+        run (they were started by hand), by hand too. Raises CommandFailed."""
+        self.host.run(Command.of("systemctl", "stop", *(units or (SERVER,)), deadline=deadline))
         if self.threads():
             self.host.run(Command.of("rpc.nfsd", "0", deadline=deadline))
-
-    def _systemctl(self, verb: str, unit: str, deadline: float) -> None:
-        self.host.run(Command.of("systemctl", verb, unit, deadline=deadline))
 
     def forget_exports(self) -> None:
         """Let the kernel ask mountd afresh for every client; entries that pin a file system go. Raises

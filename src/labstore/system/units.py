@@ -26,10 +26,14 @@ class Units:
         """Start all; one that had failed before is tried again. Raises CommandFailed if one fails while it is waited
         for."""
         names = list(units)
-        if names:
-            self.host.run(Command.of("systemctl", "reset-failed", "--", *names), expect=None)
-            patience = () if wait else ("--no-block",)
-            self.host.run(Command.of("systemctl", "start", *patience, "--", *names, deadline=deadline))
+        if not names:
+            return
+        patience = () if wait else ("--no-block",)
+        start = Command.of("systemctl", "start", *patience, "--", *names, deadline=deadline)
+        if wait and self.host.run(start, expect=None).ok:
+            return
+        self.host.run(Command.of("systemctl", "reset-failed", "--", *names), expect=None)
+        self.host.run(start)
 
     def stop(self, units: Iterable[str], deadline: float) -> None:
         """Stop all and wait for it. Raises CommandFailed."""

@@ -83,6 +83,16 @@ def test_orders_and_notes_arrive_as_they_were(world: World) -> None:
     assert world.machines[BETA].barrier and world.machines[BETA].journal == [entry]
 
 
+def test_a_step_in_one_answers_as_note_act_and_look_do(world: World) -> None:
+    entries = tuple(Entry("2026-05-29T11:54:00+00:00", "r1", each, "block") for each in (Event.RUN, Event.STEP))
+    aspects = frozenset({Aspect.BARRIER, Aspect.VERIFIED})
+    world.machines[BETA].disk_full = True
+    with remote(world) as there:
+        taken = there.take(entries, Order(Do.BLOCK, run="r1"), aspects)
+    assert [report.code for report in taken.said.reports] == ["not-journaled"]
+    assert world.machines[BETA].barrier and taken.facts == world.node(BETA).look(aspects)
+
+
 def test_a_step_that_fails_there_fails_here_with_the_same_report(world: World) -> None:
     with remote(world) as there, pytest.raises(StepFailed) as raised:
         there.act(Order(Do.MOUNT, "tools"))

@@ -3,6 +3,9 @@ way back."""
 
 from __future__ import annotations
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +123,31 @@ def test_a_journal_with_room_says_nothing(tmp_path: Path) -> None:
     assert node.note(ENTRY) == () and node.journal.entries() == (ENTRY,)
     assert node.note(replace(ENTRY, event=Event.END)) == ()
     assert node.journal.unfinished() == ()
+
+
+def test_a_run_whose_end_finds_no_room_does_not_look_unfinished(tmp_path: Path) -> None:
+    """The next switchover would take it for one to be finished, and go nowhere (seen on a full disk)."""
+    node = local(tmp_path, tmp_path)
+    node.note(ENTRY, replace(ENTRY, event=Event.END))
+    second = replace(ENTRY, run="r2", data={"verb": "switchover to beta"})
+    node.note(second)
+    (tmp_path / "primary.journal").open("a").write('{"at": "half of a li')
+    assert node.journal.unfinished() == (second,)
+    with no_room(tmp_path / "primary.journal"):
+        (said,) = node.note(replace(second, event=Event.END))
+    assert said.code == "not-journaled"
+    assert node.journal.unfinished() == () and node.journal.entries()[0] == ENTRY
+
+
+@contextlib.contextmanager
+def no_room(file: Path) -> Iterator[None]:
+    """No file of this process can be longer than this one is."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # --- a partner that is not whole -------------------------------------------------------------------------------------
