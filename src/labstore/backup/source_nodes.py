@@ -16,7 +16,8 @@ from labstore.reports.sources import SourceFailed
 
 STATUS = "status"
 """The one word, besides nothing at all, that the agent understands as what the caller asked ssh to run."""
-_DEADLINE = 30.0
+_DEADLINE = 120.0
+"""A machine that works hard answers late; that one is dead is found by ssh itself."""
 
 
 @dataclass(frozen=True)
