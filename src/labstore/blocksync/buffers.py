@@ -13,7 +13,7 @@ from labstore.blocksync.devices import Extent
 from labstore.blocksync.digests import FAN
 from labstore.blocksync.messages import Geometry
 
-AHEAD = 6
+AHEAD = 4
 """Buffers per reader: what may be read before it is needed."""
 
 
@@ -32,7 +32,7 @@ class Buffer:
     """Room for the blocks of one piece."""
 
     def __init__(self, block_size: int) -> None:
-        self.view = memoryview(mmap.mmap(-1, FAN * block_size))
+        self.view = memoryview(mmap.mmap(-1, FAN * block_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._blocks = [self.view[at : at + block_size] for at in range(0, len(self.view), block_size)]
 
     def blocks(self, piece: Piece, geometry: Geometry, at: int = 0) -> list[memoryview]:
