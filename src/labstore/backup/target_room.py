@@ -35,7 +35,7 @@ class TargetRoom:
         """Raises SyncFailed."""
         there = self._thick()
         wanted = size + min(_AHEAD, sum(each.size for each in there[:1]) // 8)
-        for each in there:
+        for each in reversed(there):  # the newest first: what room there is goes to those that count most
             if _spare(each) < wanted:
                 with contextlib.suppress(StepFailed):  # there is no more room: what there is may suffice
                     self.snapshots.grow(each.name, _grown(each, wanted))

@@ -53,6 +53,14 @@ def test_room_is_made_before_it_is_needed(snapshots: FakeSnapshots) -> None:
     assert 8 * MIB + allowed < 0.9 * room, "what was taken and what is allowed stay below what is too full"
 
 
+def test_the_newest_gets_room_first(snapshots: FakeSnapshots, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [generation(snapshots, 16 * MIB, 0.5) for _ in range(3)]
+    grown: list[str] = []
+    monkeypatch.setattr(snapshots, "grow", lambda name, room: grown.append(name))
+    TargetRoom(job(), snapshots).allow(MIB)
+    assert grown == names[::-1]
+
+
 def test_what_has_room_is_left_as_it_is(snapshots: FakeSnapshots) -> None:
     name = generation(snapshots, 1024 * MIB, 0.25)
     allowed = TargetRoom(job(), snapshots).allow(MIB)
