@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.dbusers.place import Place
 from tests.support import mariadb
-from tests.support.dbusers import Site, site
+from tests.support.dbusers import Homes, Site, site
 from tests.support.mariadb import MariaServer
 
 
@@ -40,3 +41,16 @@ def small(servers: list[MariaServer]) -> Iterator[Site]:
             yield made
         finally:
             made.end()
+
+
+@pytest.fixture
+def place(servers: list[MariaServer]) -> Iterator[Place]:
+    """Two of the servers, and the programs that an operator starts."""
+    if os.geteuid() != 0:
+        pytest.skip("homes that belong to tools need root")
+    with mariadb.scratch("place") as root:
+        made = Place(root, servers[:2], Homes(root / "homes"))
+        try:
+            yield made
+        finally:
+            made.homes.clear()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 
 import pytest
 
 from labstore.model.accounts import AccountKind, NativeHash
 from labstore.model.secret import Secret
+from tests.integration.dbusers.place import Place
 from tests.integration.dbusers.test_dbusers_preview import state
-from tests.integration.dbusers.test_dbusers_process import Place
-from tests.support import mariadb
-from tests.support.dbusers import Homes, credentials
-from tests.support.mariadb import PASSWORD, MariaServer
+from tests.support.dbusers import credentials
+from tests.support.mariadb import PASSWORD
 
 pytestmark = pytest.mark.root
 OLD = "an0ldpasswordXYZ"
@@ -30,18 +27,6 @@ READERS = (
     "SELECT mysql_username, password_hash, hostname FROM labsdbaccounts.account JOIN labsdbaccounts.account_host "
     "ON account.id = account_host.account_id WHERE type = 'tool' AND status = 'present' ORDER BY hostname"
 )
-
-
-@pytest.fixture
-def place(servers: list[MariaServer]) -> Iterator[Place]:
-    if os.geteuid() != 0:
-        pytest.skip("homes that belong to tools need root")
-    with mariadb.scratch("adopted") as root:
-        made = Place(root, servers[:2], Homes(root / "homes"))
-        try:
-            yield made
-        finally:
-            made.homes.clear()
 
 
 def _as_the_original_left_it(place: Place) -> None:
