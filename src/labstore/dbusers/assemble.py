@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from labstore.dbusers.crew import Crew
 from labstore.dbusers.cycle import DbCycle
@@ -58,9 +61,15 @@ def writer(settings: DbusersSettings, clock: Clock) -> CredentialWriter:
     return FilesByKind(here, elsewhere) if elsewhere else here
 
 
-def holder() -> str:
-    """Who leads: this machine. Its processes take turns by a lock, which ends with the process that holds it."""
-    return socket.gethostname()
+def holder(state_dir: Path, machine: Path = Path("/etc/machine-id")) -> str:
+    """Who leads: the processes of this machine with this state directory. They take turns by a lock there, which ends
+    with the process that holds it. Names of machines may be equal, their numbers (machine-id(5)) are not."""
+    try:
+        number = machine.read_bytes().strip()
+    except OSError:
+        number = b""
+    mark = hashlib.sha256(number + b" " + os.fsencode(state_dir)).hexdigest()[:8]
+    return f"{socket.gethostname()} ({mark})"
 
 
 def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> DbCycle:
@@ -75,7 +84,7 @@ def cycle(settings: DbusersSettings, clock: Clock, node: Node | None = None) -> 
         vault=Vault(),
     )
     turn = partial(exclusive, settings.state_dir / "dbusers.lock", "labstore dbusers")
-    return DbCycle(observer, node or LocalNode(clock), holder(), turn=turn)
+    return DbCycle(observer, node or LocalNode(clock), holder(settings.state_dir), turn=turn)
 
 
 def governor(cycle: DbCycle) -> Governor:
