@@ -435,8 +435,8 @@ class FakeNode:
             yield put(verified=False)
             yield put(barrier=set(service))
         elif order.do is Do.UNBLOCK:
-            yield put(mark=self.world.clock.now().isoformat())
             yield put(barrier=set())
+            yield put(mark=self.world.clock.now().isoformat())
         elif order.do is Do.RECORD:
             if not me.barrier >= set(service):
                 raise Forbidden("what clients hold is written down while they go on")
@@ -476,6 +476,7 @@ class FakeNode:
         elif order.do is Do.VERIFY:
             if self.world.serving() != self.host:
                 raise self._fail(order, "it cannot be mounted")
+            yield put(mark=self.world.clock.now().isoformat())
             yield put(verified=True)
         else:
             yield from self._storage(order)

@@ -122,17 +122,16 @@ class Hands:
     def _unblock(self, order: Order) -> Said:
         """Clients are let in, told that their old connections are gone, and watched as they take back what they
         held."""
-        said = self._remember()
-        handover = self.reclaim.begin(order.run)
+        handover, ours = self.reclaim.before(order.run), set(self.pair.cluster.service_addresses)
         self.places.records.unlink(missing_ok=True)
         self.tools.nft.unblock()
-        ours = set(self.pair.cluster.service_addresses)
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
-        return Said(said, data={"told": str(told)})
+        self.reclaim.begin(handover)
+        return Said(self._remember(), data={"told": str(told)})
 
     def _remember(self) -> tuple[Report, ...]:
-        """That this node served last, before it does. Clients are served also where that cannot be written: after a
-        power cut of both nodes a person may then have to say who serves."""
+        """That this node served last. Clients are served also where that cannot be written: after a power cut of both
+        nodes a person may then have to say who serves."""
         try:
             self.places.last_active.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             write_atomic(self.places.last_active, f"{self.tools.clock.now().isoformat()}\n".encode())
@@ -254,6 +253,7 @@ class Hands:
 
     def _verify(self, _order: Order) -> Said:
         """As a client would: first what is granted in the grace period too, then, after it, a write and a lock."""
+        said = self._remember()  # again, for a run that was killed as it had let clients in
         self._announce_later()
         probe, clock = NfsProbe(self.tools.host), self.tools.clock
         for address in self.pair.cluster.service_addresses:
@@ -264,7 +264,7 @@ class Hands:
         for address in self.pair.cluster.service_addresses:
             probe.use(address, self.pair.canary, self.places.probe, secrets.token_hex(8), str(self.pair.node))
         _mark(self.places.verified)
-        return Said()
+        return Said(said)
 
 
 def _mark(path: Path) -> None:

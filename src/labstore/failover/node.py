@@ -27,7 +27,13 @@ from labstore.reports.failover import NotJournaled
 from labstore.reports.report import Report
 from labstore.system.journal import Journal
 from labstore.system.locks import exclusive
+from labstore.system.read_ahead import read_ahead
 
+PROGRAMS = (
+    *("nft", "ss", "systemctl", "umount", "mount", "drbdsetup", "drbdsetup-84"),
+    *("nfsdcld", "exportfs", "unshare", "hostname", "rpc.nfsd", "rpc.mountd", "rpc.idmapd"),
+)
+"""What runs while clients wait; a standby may not have run it for months."""
 REMEMBERED = 5
 """Earlier runs from which it is told how long a step takes."""
 
@@ -71,6 +77,7 @@ class LocalNode:
         lock = self.observer.places.lock
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         self.observer.tools.addresses.prepare()
+        read_ahead(PROGRAMS)
         with exclusive(lock, f"{what} (boot {self.observer.boot()})"):
             yield
 

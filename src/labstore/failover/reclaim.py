@@ -78,14 +78,13 @@ class Reclaim:
             return Said((LocksNotCarried(str(self.observer.name), why),))
         return Said(data={"clients": str(len(handover.clients))})
 
-    def begin(self, run: str) -> Handover:
-        """Watch from now on; returns what is compared with."""
-        handover = self._before(run)
+    def begin(self, handover: Handover) -> Watcher:
+        """Watch from now on, to compare with this."""
         self._watcher = Watcher(self.observer.tools.nfsd, handover)
         self._watcher.start()
-        return handover
+        return self._watcher
 
-    def _before(self, run: str) -> Handover:
+    def before(self, run: str) -> Handover:
         """What the other node wrote down; else, after it died without a word, the names of its clients."""
         places = self.observer.places
         for path in (places.handover, places.handover_here):
@@ -99,12 +98,10 @@ class Reclaim:
     def certify(self, order: Order) -> Said:
         """Wait until clients have what they had or the grace period is over; compare, keep, forget the handover."""
         places, tools = self.observer.places, self.observer.tools
-        if self._watcher is None:  # an earlier run was cut off: what is held now is what there is to see
-            self.begin(order.run)
-        watcher = self._watcher
-        assert watcher is not None
+        handover = self.before(order.run)
+        # without a watcher an earlier run was cut off: what is held now is what there is to see
+        watcher = self._watcher or self.begin(handover)
         watcher.finish(self.observer.pair.settings.grace + SETTLE)
-        handover = self._before(order.run)
         now = tools.clock.now()
         seconds = (now - datetime.fromisoformat(handover.at)).total_seconds() if handover.at else None
         found = certificate(handover, watcher.watch, str(self.observer.name), watcher.complete, seconds)
