@@ -68,7 +68,7 @@ def work(tmp_path: Path, seconds: float, *kinds: type[client_load.Worker]) -> di
     for worker in notes.workers:
         worker.join(5)
     notes.status()
-    return client_load.report(tmp_path / "state")
+    return client_load.report(*((tmp_path / "state" / name).read_text() for name in ("status", "events")))
 
 
 def test_every_worker_works_and_the_promises_are_kept(tmp_path: Path) -> None:
