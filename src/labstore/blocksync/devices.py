@@ -144,9 +144,23 @@ class Device:
         system says nothing of the kind."""
         status = os.fstat(self._descriptor)
         if self.block:
-            return _block_witness(status.st_rdev)
+            return _block_witness(status.st_rdev) if self._counted(status.st_rdev) else None
         _outlast(status.st_mtime, status.st_ctime)
         return _file_witness(os.fstat(self._descriptor), os.fstatvfs(self._descriptor).f_fsid)
+
+    def _counted(self, number: int) -> bool:
+        """Whether the kernel counts what is done to this device. Device mapper's says no on some kernels (6.1 is one)
+        and counts all the same: a read of ours shows it."""
+        here = (_SYS / f"{os.major(number)}:{os.minor(number)}").resolve()
+        if _text(here / "queue" / "iostats") != "0" and _text(here.parent / "queue" / "iostats") != "0":
+            return True
+        if not (here / "dm").exists():
+            return False
+        before = _text(here / "stat")
+        direct = _direct(self._descriptor, os.O_RDONLY)
+        if direct is not None:
+            os.close(direct)
+        return (_text(here / "stat") or "").split()[:1] != (before or "").split()[:1]
 
     def close(self) -> None:
         for descriptor in (self._descriptor, self._direct):
@@ -298,10 +312,7 @@ def _block_witness(number: int) -> str | None:
 
 
 def _written(here: Path) -> str | None:
-    """Writes, sectors written, discards and sectors discarded, as the kernel counts them for a device; None where it
-    was told not to count."""
-    if _text(here / "queue" / "iostats") == "0" or _text(here.parent / "queue" / "iostats") == "0":
-        return None
+    """Writes, sectors written, discards and sectors discarded, as the kernel counts them for a device."""
     fields = (_text(here / "stat") or "").split()
     return ",".join((fields[4], fields[6], *fields[11:12], *fields[13:14])) if len(fields) >= 11 else None
 
