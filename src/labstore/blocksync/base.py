@@ -44,9 +44,8 @@ class WireBase:
             at = (start - first) * SIZE
             parts.append((taken, None if digests is None else digests[at : at + taken * SIZE]))
             start, count = start + taken, count - taken
-        if all(digests is None for _, digests in parts):
-            return None
-        return b"".join(bytes(taken * SIZE) if digests is None else digests for taken, digests in parts)
+        joined = b"".join(bytes(taken * SIZE) if digests is None else digests for taken, digests in parts)
+        return joined if joined.strip(b"\0") else None
 
     def _here(self, start: int) -> Run:
         """The run in which a block lies."""

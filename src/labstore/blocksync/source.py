@@ -250,11 +250,12 @@ class _Comparison:
         """These blocks are zeros."""
         before = self._base.take(piece.start, piece.count)
         if before is not None:
-            self._changed(sum(1 for at in range(0, len(before), SIZE) if before[at : at + SIZE] != ZERO))
+            gone = sum(1 for at in range(0, len(before), SIZE) if before[at : at + SIZE] != ZERO)
+            self._changed(gone)
+            self.zeroed += gone
             self._copy.dirty()
             self._copy.store.put_zeros(piece.start, piece.count)
             self._outbox.zeros(piece.start, piece.count)
-            self.zeroed += piece.count
 
     def _compare(self, piece: Piece, blocks: list[memoryview]) -> None:
         before = self._base.take(piece.start, piece.count) or bytes(piece.count * SIZE)
@@ -281,8 +282,10 @@ class _Comparison:
         self._copy.store.put(piece.start, now)
 
     def _changed(self, count: int) -> None:
+        """Counted over all attempts: what was on the way when one broke off is counted again, so that without a limit
+        there may be more than there are blocks."""
         self._meter.changed += count
-        if self._meter.changed > self._plan.max_changed:
+        if self._plan.max_changed < self.geometry.blocks and self._meter.changed > self._plan.max_changed:
             raise SyncFailed(TooMuchChanged(self._path, self._meter.changed, self._plan.max_changed))
 
 

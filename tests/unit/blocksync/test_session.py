@@ -10,6 +10,8 @@ import pytest
 from labstore.blocksync.devices import Device
 from labstore.blocksync.index import IndexFolder
 from labstore.blocksync.session import target_index
+from labstore.blocksync.source import SourceEnd
+from labstore.blocksync.target import TargetEnd
 from labstore.model.block_sync import Algorithm, Options, Pass, Permit
 from labstore.reports.blocksync import (
     ForeignTarget,
@@ -17,6 +19,7 @@ from labstore.reports.blocksync import (
     SourceShrunk,
     TargetChanged,
     TargetTooLarge,
+    TooMuchChanged,
 )
 from tests.support.blocksync import run
 
@@ -97,6 +100,35 @@ def test_zeros_become_holes(source: Path, target: Path, state: Path) -> None:
     assert done.target.complete.zeroed == 50
     assert target.stat().st_blocks < before
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_zeros_that_were_zeros_are_neither_counted_nor_sent(source: Path, target: Path, state: Path) -> None:
+    change(source, *range(10, 60), to=bytes(BLOCK))
+    run(source, target, state, SMALL)
+    content = source.read_bytes()
+    with source.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(len(content))
+        file.write(content[: 10 * BLOCK])
+        file.seek(60 * BLOCK)
+        file.write(content[60 * BLOCK :])
+    done = run(source, target, state, replace(SMALL, cache=False))
+    assert done.good
+    assert done.target.committed.passed is Pass.INDEX
+    assert (done.target.complete.changed, done.target.complete.zeroed) == (0, 0)
+    assert done.target.committed.generation == 1
+
+
+def test_a_first_copy_is_not_stopped_for_what_a_lost_connection_made_it_send_twice(
+    source: Path, target: Path, state: Path
+) -> None:
+    def sent_before(end: SourceEnd | TargetEnd) -> None:
+        end.meter.changed = 60
+
+    assert run(source, target, state, SMALL, push=True, working=sent_before).good
+    change(source, *range(100))
+    braked = run(source, target, state, replace(SMALL, max_change=0.5), push=True, working=sent_before)
+    assert isinstance(braked.report, TooMuchChanged)
 
 
 def test_a_source_that_grew_is_followed(source: Path, target: Path, state: Path) -> None:
