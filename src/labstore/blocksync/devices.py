@@ -126,6 +126,11 @@ class Device:
         """The file system it holds."""
         return content_of(self.head())
 
+    def holds(self) -> str | None:
+        """In words what is on it: the file system, something else, or None for a blank one."""
+        content = self.content()
+        return str(content) if content else "something" if self.head().strip(b"\0") else None
+
     def head(self) -> bytes:
         length = min(HEAD, self.size)
         buffer = memoryview(mmap.mmap(-1, HEAD))

@@ -73,8 +73,7 @@ class OurEngine:
             return None
         device = Device(target)
         try:
-            content = device.content()
-            return str(content) if content else "something" if device.head().strip(b"\0") else None
+            return device.holds()
         finally:
             device.close()
 

@@ -50,6 +50,13 @@ def snapshot_manager(action: str, name: str, volume: str, size: str, max_age: in
 @click.argument("l_snapshot_name")
 @click.argument("l_snapshot_size")
 @click.option("--r_user", default="root", show_default=True, help="The user on the remote host.")
+@click.option(
+    "--engine",
+    type=click.Choice(["labstore", "bdsync"]),
+    default="labstore",
+    show_default=True,
+    help="bdsync: for a source that has not labstore yet.",
+)
 @click.option("--debug", is_flag=True, help="Log every step.")
 @click.version_option(__version__, prog_name="block_sync")
 def block_sync(
@@ -62,6 +69,7 @@ def block_sync(
     l_snapshot_name: str,
     l_snapshot_size: str,
     r_user: str,
+    engine: str,
     debug: bool,
 ) -> None:
     """Copy a volume of R_HOST onto a volume here, by snapshots on both sides: one generation, without its proof.
@@ -76,4 +84,4 @@ def block_sync(
 
     old_backup.logged(debug)
     source = old_backup.Far(r_host, r_user, r_vg, r_lv, r_snapshot_name)
-    sys.exit(old_backup.copy(source, old_backup.Here(l_vg, l_lv, l_snapshot_name, l_snapshot_size)))
+    sys.exit(old_backup.copy(source, old_backup.Here(l_vg, l_lv, l_snapshot_name, l_snapshot_size), engine))

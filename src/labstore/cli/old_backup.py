@@ -119,12 +119,12 @@ class Here:
     size: str
 
 
-def copy(source: Far, target: Here) -> Exit:
+def copy(source: Far, target: Here, engine_name: str = "labstore") -> Exit:
     """Lock, look, snapshot here, snapshot there, copy, tidy. The lock is the process's own (upstream #38)."""
     with told():
-        engine = _engine()
+        engine, called = _engine(engine_name)
         far, here = _volume(source.group, source.name), _volume(target.group, target.name)
-        made = OldCopy(source, target, far, here, snapshots_at(here, STATE), LocalHost(), engine)
+        made = OldCopy(source, target, far, here, snapshots_at(here, STATE), LocalHost(), engine, called=called)
         make_directory(LOCKS)
         lock = LOCKS / f"{source.group}_{source.name}_backup.lock"
         with locks.exclusive(lock, "block_sync"), interruptible(engine), shown(engine):
@@ -133,12 +133,19 @@ def copy(source: Far, target: Here) -> Exit:
     return Exit.DONE
 
 
-def _engine() -> Any:
+OURS = "nice -n 10 labstore blocksync serve --source {read} --label {label}"
+"""What the other machine is asked to run; `read` is the device there."""
+BDSYNC = "nice -n 10 bdsync --server"
+
+
+def _engine(name: str) -> tuple[Any, str]:
+    """What copies, and what it needs at the other end."""
     try:
-        from labstore.blocksync.engine import OurEngine  # noqa: PLC0415 - needs the extra `backup`
+        from labstore.blocksync.bdsync import Bdsync  # noqa: PLC0415 - needs the extra `backup`
+        from labstore.blocksync.engine import OurEngine  # noqa: PLC0415 - as above
     except ImportError as error:
         raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
-    return OurEngine(STATE / "blocksync")
+    return (Bdsync(STATE / "bdsync"), BDSYNC) if name == "bdsync" else (OurEngine(STATE / "blocksync"), OURS)
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,7 @@ class OldCopy:
     host: Host
     engine: BlockEngine
     remote: Callable[[], tuple[str, ...]] = field(default=lambda: ssh_words(KEY))
+    called: str = OURS
 
     def run(self) -> None:
         self._target_is_free()
@@ -193,6 +201,6 @@ class OldCopy:
 
     def _order(self) -> Order:
         read = LogicalVolume(self.far.group, LvmWord(self.source.snapshot)).path
-        serve = f"nice -n 10 labstore blocksync serve --source {read} --label {self.far.name}"
+        serve = self.called.format(read=read, label=self.far.name)
         place = Place(read, HostName(self.source.host), self.source.user)
         return Order(place, Place(self.here.path), str(self.far), remote=(*self.remote(), "--", "{host}", serve))

@@ -43,6 +43,9 @@ class CannotOpen(Fault):
     def message(self) -> str:
         return f"{self.path} cannot be opened: {self.reason}"
 
+    def remedy(self) -> str:
+        return "look whether the path is right, on the machine that has it, and whether its user may open it"
+
 
 @dataclass(frozen=True)
 class NotADevice(Refusal):
@@ -53,6 +56,9 @@ class NotADevice(Refusal):
 
     def message(self) -> str:
         return f"{self.path} is {self.what}, neither a block device nor a regular file"
+
+    def remedy(self) -> str:
+        return "name a block device or an image file"
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,9 @@ class AlreadyRunning(Refusal):
 
     def message(self) -> str:
         return f"another block sync works on {self.path}: {self.holder}"
+
+    def remedy(self) -> str:
+        return "wait until it is over, or end it"
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,9 @@ class SourceEmpty(Refusal):
     def message(self) -> str:
         return f"{self.path} has no bytes at all"
 
+    def remedy(self) -> str:
+        return "is it the right source? an empty one is never copied"
+
 
 @dataclass(frozen=True)
 class TargetTooSmall(Refusal):
@@ -192,6 +204,9 @@ class NotAllowed(Refusal):
     def message(self) -> str:
         return f"this key is not for {self.asked}"
 
+    def remedy(self) -> str:
+        return "its line in authorized_keys on the other machine says what it is for"
+
 
 @dataclass(frozen=True)
 class OtherVersion(Fault):
@@ -222,6 +237,22 @@ class NoHelper(Fault):
         return "install labstore[backup]"
 
 
+@dataclass(frozen=True)
+class ProgramFailed(Fault):
+    """Another program that does the work, bdsync, could not do it (upstream #37: its status was not looked at)."""
+
+    program: str
+    reason: str
+
+    code = "blocksync-program-failed"
+
+    def message(self) -> str:
+        return f"{self.program} {self.reason}"
+
+    def remedy(self) -> str:
+        return f"see that both machines have {self.program}; where both have labstore, do without it"
+
+
 # --- ended on the way ------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +267,7 @@ class PeerLost(Fault):
         return f"the connection to the other end is lost: {self.what}"
 
     def remedy(self) -> str:
-        return "run again: what was written and read back is not sent again"
+        return "run again when ssh reaches it and labstore is installed there; what was written is not sent again"
 
 
 @dataclass(frozen=True)
@@ -263,6 +294,9 @@ class Refused(Fault):
 
     def message(self) -> str:
         return f"the other end gave up: {self.words}"
+
+    def remedy(self) -> str:
+        return "look there; install the same labstore on both machines"
 
 
 @dataclass(frozen=True)
@@ -291,6 +325,9 @@ class WriteFailed(Fault):
     def message(self) -> str:
         return f"{self.path} cannot be written at byte {self.offset}: {self.reason}"
 
+    def remedy(self) -> str:
+        return "make room, or look at the disk below, then run again"
+
 
 @dataclass(frozen=True)
 class ReadBackDiffers(Fault):
@@ -303,7 +340,7 @@ class ReadBackDiffers(Fault):
         return f"{self.path} gives other bytes at {self.offset} than were written there"
 
     def remedy(self) -> str:
-        return "the disk below cannot be trusted: replace it"
+        return "if nobody else writes to it, the disk below cannot be trusted: replace it"
 
 
 @dataclass(frozen=True)
@@ -391,6 +428,9 @@ class IndexFailed(Fault):
 
     def message(self) -> str:
         return f"the digest index in {self.path} cannot be kept: {self.reason}"
+
+    def remedy(self) -> str:
+        return "let this user write there and make room, or keep it elsewhere (--state), then run again"
 
 
 @dataclass(frozen=True)

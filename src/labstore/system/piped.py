@@ -70,6 +70,14 @@ class Piped:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return "".join(sign if sign.isprintable() else "?" for sign in "; ".join(lines[-4:]))
 
+    def wait(self) -> int:
+        """Until it ends by itself, however long that takes. Returns its status (negative: the signal)."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end now; `wait` or `end` says when it has. Safe in a signal handler."""
+        self._signal(signal.SIGTERM)
+
     def end(self, patience: float = 5.0) -> int:
         """Wait so long for it to end by itself, then end it. Returns its status (negative: the signal)."""
         try:

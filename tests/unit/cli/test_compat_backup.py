@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from labstore.blocksync.bdsync import Bdsync
+from labstore.blocksync.engine import OurEngine
 from labstore.cli.compat_backup import block_sync, snapshot_manager
-from labstore.cli.old_backup import Far, Here, OldCopy
+from labstore.cli.old_backup import BDSYNC, Far, Here, OldCopy, _engine
 from labstore.model.backup_settings import LogicalVolume
 from labstore.model.block_sync import Limits, Pass, SyncResult
 from labstore.ports.block_engine import Order
@@ -118,3 +120,14 @@ def test_the_old_names_are_installed() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["snapshot-manager"] == "labstore.cli.compat_backup:snapshot_manager"
     assert project["scripts"]["block_sync"] == "labstore.cli.compat_backup:block_sync"
+
+
+def test_a_source_without_labstore_is_copied_by_bdsync(world: World) -> None:
+    far, here = LogicalVolume.parse("tools/tools-project"), LogicalVolume.parse("backup/tools-project")
+    OldCopy(SOURCE, TARGET, far, here, world.snapshots, world, world, lambda: ("ssh",), BDSYNC).run()
+    assert world.orders[0].remote == ("ssh", "--", "{host}", "nice -n 10 bdsync --server")
+
+
+def test_the_engine_is_chosen_by_a_word() -> None:
+    assert isinstance(_engine("bdsync")[0], Bdsync)
+    assert isinstance(_engine("labstore")[0], OurEngine)
