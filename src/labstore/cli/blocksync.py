@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from labstore.model.block_sync import (
 )
 from labstore.reports.blocksync import AlreadyRunning, NoHelper, Refusal, SyncFailed
 from labstore.reports.report import Report
+from labstore.telemetry.words import plural
 
 STATE = Path("/var/lib/labstore/blocksync")
 SSH = (
@@ -94,7 +96,7 @@ def blocksync() -> None:
 @click.option("--state", type=click.Path(path_type=Path), default=STATE, show_default=True,
               help="Where digest indexes are kept.")  # fmt: skip
 @click.option("--identity", type=click.Path(), help="The key for ssh.")
-@click.option("--port", type=int, help="The port for ssh.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port for ssh.")
 @click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh.")
 @click.option("--remote", default=REMOTE, show_default=True, help="What to run on the other machine.")
 @click.option("--attempts", type=click.IntRange(1, 100), default=5, show_default=True)
@@ -141,9 +143,11 @@ def _job(given: dict[str, Any]) -> dict[str, Any]:
         send, read, reads = (amount(given[name] or "none") for name in ("send_limit", "read_limit", "reads_limit"))
         source, target = _place(given["source"]), _place(given["target"])
     except ValueError as error:
-        raise Stop(Exit.CONFIGURATION, f"error: {error}", "labstore blocksync run --help") from None
+        raise Stop(Exit.USAGE, f"error: {error}", "labstore blocksync run --help") from None
     if source.host and target.host:
-        raise Stop(Exit.CONFIGURATION, "error: one of the two has to be on this machine", "run it on one of the two")
+        raise Stop(Exit.USAGE, "error: one of the two has to be on this machine", "run it on one of the two")
+    if not (source.host or target.host) and _same(source.path, target.path):
+        raise Stop(Exit.USAGE, f"error: {source} and {target} are the same", "name another target")
     return {
         "source": source,
         "target": target,
@@ -154,6 +158,17 @@ def _job(given: dict[str, Any]) -> dict[str, Any]:
         "there": ssh_words(given),
         "attempts": given["attempts"],
     }
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether both paths lead to one device or file."""
+    try:
+        first, second = os.stat(one), os.stat(other)  # noqa: PTH116 - a device path is text here
+    except OSError:
+        return False  # what is not there is said when it is opened
+    return os.path.samestat(first, second) or (
+        stat.S_ISBLK(first.st_mode) and stat.S_ISBLK(second.st_mode) and first.st_rdev == second.st_rdev
+    )
 
 
 def _place(text: str) -> Place:
@@ -205,17 +220,23 @@ def serve(
     except ImportError as error:
         raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
     if sources and targets:
-        raise Stop(Exit.CONFIGURATION, "error: a forced command is for one role", "give --source or --target")
+        raise Stop(Exit.USAGE, "error: a forced command is for one role", "give --source or --target")
     jail = None
     if sources or targets:
         role = Role.SOURCE if sources else Role.TARGET
-        paths = frozenset(DevicePath(path) for path in sources or targets)
-        jail = Jail(role, paths, frozenset(map(Permit, permit)), hints, label)
+        jail = Jail(role, _devices(sources or targets), frozenset(map(Permit, permit)), hints, label)
     try:
         be_called(0, 1, state, jail, started=_end_by_signals)
     except SyncFailed as failure:
         click.echo(failure.report.message(), err=True)
         raise SystemExit(int(Exit.FAILED)) from None
+
+
+def _devices(paths: tuple[str, ...]) -> frozenset[str]:
+    try:
+        return frozenset(map(DevicePath, paths))
+    except ValueError as error:
+        raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path") from None
 
 
 def _end_by_signals(end: Any) -> None:
@@ -237,7 +258,8 @@ _PASSES = {
 def _tell(result: SyncResult) -> None:
     line(f"equal: {size(result.size)}, generation {result.generation}, root {result.root[:16]}")
     line(f"  {_PASSES[result.passed]} ({result.why})")
-    changed = f"{result.changed} blocks differed" + (f", {result.zeroed} of them now zeros" if result.zeroed else "")
+    changed = f"{plural(result.changed, 'block')} differed"
+    changed += f", {result.zeroed} of them now zeros" if result.zeroed else ""
     way = size(result.sent + result.received)
     line(f"  {changed}; {size(result.read)} read, {way} on the way, {span(result.seconds)}")
     how = "from the device" if result.read_back == "direct" else "with the cache dropped, as its file system wants it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from labstore.blocksync.ends import Meter
 from labstore.cli.beside import progress, size, span
 from labstore.cli.blocksync import blocksync, ssh_words
+from labstore.cli.exit import Exit
 from labstore.model.block_sync import Permit
 
 
@@ -31,16 +33,37 @@ def test_help_says_how_to_begin() -> None:
         ["/a", "/b", "--send-limit", "fast"],
         ["/a", "/b", "--scrub", "2"],
         ["/a", "/b", "--max-change", "0"],
+        ["/a", "/b", "--port", "0"],
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_done(words: list[str], tmp_path: Path) -> None:
     done = CliRunner().invoke(blocksync, [*words, "--state", str(tmp_path)])
-    assert done.exit_code in (2, 5)
+    assert done.exit_code == Exit.USAGE
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
+def test_a_source_is_not_its_own_target(link: Callable[[Path, Path], None] | None, tmp_path: Path) -> None:
+    source, target = tmp_path / "source.img", tmp_path / "target.img"
+    source.write_bytes(b"something")
+    if link is None:
+        target = source
+    else:
+        link(target, source)
+    done = CliRunner().invoke(blocksync, [str(source), str(target), "--state", str(tmp_path / "state")])
+    assert done.exit_code == Exit.USAGE
+    assert "are the same" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_forced_command_has_one_role() -> None:
-    assert CliRunner().invoke(blocksync, ["serve", "--source", "/a", "--target", "/b"]).exit_code == 5
+    assert CliRunner().invoke(blocksync, ["serve", "--source", "/a", "--target", "/b"]).exit_code == Exit.USAGE
+
+
+def test_a_forced_command_names_whole_paths() -> None:
+    done = CliRunner().invoke(blocksync, ["serve", "--source", "a.img"])
+    assert done.exit_code == Exit.USAGE
+    assert "'a.img' is not the path of a device" in done.stderr
 
 
 def test_ssh_gets_no_word_from_a_host_name_as_an_option() -> None:
