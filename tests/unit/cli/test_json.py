@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labstore.assembly import SiteSource, from_site_file
+from labstore.model.block_sync import SyncResult
 from labstore.web.app import create_app
 from tests.support.cli_world import CliWorld
 from tests.support.fakes import instance
@@ -70,6 +72,10 @@ def test_every_field_that_is_printed_is_documented(world: CliWorld, name: str) -
     printed = set(fields(world.json(*COMMANDS[name])))
     assert printed
     assert printed <= NAMED, printed - NAMED
+
+
+def test_every_field_of_a_block_sync_is_documented() -> None:
+    assert {field.name for field in fields_of(SyncResult)} <= NAMED
 
 
 @pytest.mark.parametrize(
