@@ -3,7 +3,8 @@ snapshot of ours (upstream 1.9: a lookup by name alone, and lvremove of a bare g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.backup import NotOurs, StorageFailed
 from labstore.reports.sources import SourceFailed
+from labstore.system import locks
 from labstore.system.block_use import in_use
 
 DEADLINE = 120.0
@@ -136,18 +138,39 @@ class LvmSnapshots:
             if one is None or other is None or one.thin_id is None or other.thin_id is None or one.pool != other.pool:
                 return None
             return thin_delta.parse(self._delta(one, other), since.token, until.token)
-        except (CommandFailed, BadReport, BadDelta):
+        except (CommandFailed, BadReport, BadDelta, locks.Locked, OSError):
             return None
 
     def _delta(self, one: Lv, other: Lv) -> str:
         pool = f"{_escaped(one.group)}-{_escaped(one.pool)}"
-        self.host.run(Command.of("dmsetup", "message", f"{pool}-tpool", "0", "reserve_metadata_snap"))
-        try:
-            ids = ("--snap1", str(one.thin_id), "--snap2", str(other.thin_id))
+        ids = ("--snap1", str(one.thin_id), "--snap2", str(other.thin_id))
+        with self._metadata_held(pool):
             argv = ("thin_delta", "--metadata-snap", *ids, f"/dev/mapper/{pool}_tmeta")
             return self.host.run(Command.of(*argv, deadline=600.0)).stdout
-        finally:
-            self.host.run(Command.of("dmsetup", "message", f"{pool}-tpool", "0", "release_metadata_snap"))
+
+    @contextlib.contextmanager
+    def _metadata_held(self, pool: str) -> Iterator[None]:
+        """A pool holds its metadata still for one at a time, until it is told to let go: also when who asked for it
+        was killed. That it was us says a file."""
+
+        def tell(message: str) -> None:
+            self.host.run(Command.of("dmsetup", "message", f"{pool}-tpool", "0", message))
+
+        ours = self.scratch / f"{pool}.held"
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locks.exclusive(self.scratch / f"{pool}.lock", "thin_delta"):
+            if ours.exists():
+                with contextlib.suppress(CommandFailed):
+                    tell("release_metadata_snap")
+            ours.touch()
+            try:
+                tell("reserve_metadata_snap")
+                try:
+                    yield
+                finally:
+                    tell("release_metadata_snap")
+            finally:
+                ours.unlink()
 
     # --- parts ------------------------------------------------------------------------------------------------------
 

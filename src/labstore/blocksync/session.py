@@ -21,6 +21,9 @@ from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Plac
 from labstore.reports.blocksync import HintLied, OtherVersion, PeerLost, RootsDiffer, SyncFailed, TargetChanged
 from labstore.system.piped import CannotStart, Piped
 
+TIDYING = 600.0
+"""Seconds after a good copy in which the other end may put away what it read: to end it in the middle of that would
+leave LVM's work half done."""
 STATE_DIR = Path("/var/lib/labstore/blocksync")
 CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "{state}")
 _SECOND_LOOK = (TargetChanged, RootsDiffer, HintLied)
@@ -99,7 +102,7 @@ class Run:
             self._end.set_limits(limits, tell=True)
 
     def _attempt(self, options: Options) -> SyncResult:
-        started = time.monotonic()
+        started, patience = time.monotonic(), 5.0
         try:
             peer = Piped(self._command(), _agent())
         except CannotStart as error:
@@ -109,9 +112,10 @@ class Run:
             end = self._shaken(channel, options)
             end.run()
             committed, complete = end.committed, end.complete
+            patience = TIDYING
         finally:
             channel.close()
-            peer.end()
+            peer.end(patience)
         return _result(channel, committed, complete, self.meter, options.block_size, time.monotonic() - started)
 
     def _command(self) -> Sequence[str]:

@@ -85,7 +85,7 @@ class Piped:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGTERM)
         try:
-            return self._process.wait(patience)
+            return self._process.wait(min(patience, 5.0))
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
         return self._process.wait()
