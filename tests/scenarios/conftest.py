@@ -1,12 +1,14 @@
-"""One lab for all scenarios. A scenario starts from a stage: a state of all machines that is built once and restored
-in seconds."""
+"""One lab for all scenarios of a kind. A scenario starts from a stage: a state of all machines that is built once and
+restored in seconds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +17,7 @@ from bench.figures import Figure, keep
 
 from tests.lab import layout
 from tests.lab.lab import Lab
+from tests.lab.machine import Spec
 from tests.lab.payload import payload
 from tests.lab.stages import Stage, Stages
 from tests.lab.waiting import patient
@@ -22,7 +25,7 @@ from tests.lab.waiting import patient
 LOGS = Path("build/lab-logs")
 DEADLINE = 300.0
 NODES = ("alpha", "beta")
-STAGES = pytest.StashKey[Stages]()
+STAGES = pytest.StashKey[list[Stages]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,17 +45,40 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.sections.append(("lab", f"the machines' logs are in {into}"))
 
 
+@dataclass
+class Labs:
+    """The lab that is there: one at a time, and another one where other machines are asked for."""
+
+    all: list[Stages]
+    here: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    machines: Sequence[Spec] = ()
+
+    def of(self, machines: Sequence[Spec]) -> Stages:
+        if tuple(machines) != tuple(self.machines):
+            self.machines = ()
+            self.here.close()
+            suite = os.environ.get("LABSTORE_LAB_SUITE", "bookworm")
+            self.all.append(Stages(self.here.enter_context(Lab(machines, suite, payload(suite)))))
+            self.machines = machines
+        return self.all[-1]
+
+
 @pytest.fixture(scope="session")
-def stages(request: pytest.FixtureRequest) -> Iterator[Stages]:
-    suite = os.environ.get("LABSTORE_LAB_SUITE", "bookworm")
-    with Lab(layout.ALL, suite, payload(suite)) as lab:
-        request.config.stash[STAGES] = stages = Stages(lab)
-        yield stages
+def labs(request: pytest.FixtureRequest) -> Iterator[Labs]:
+    request.config.stash[STAGES] = []
+    labs = Labs(request.config.stash[STAGES])
+    with labs.here:
+        yield labs
+
+
+@pytest.fixture(scope="module")
+def stages(request: pytest.FixtureRequest, labs: Labs) -> Stages:
+    """The lab of the MACHINES that a module of scenarios names, or of the usual ones."""
+    return labs.of(getattr(request.module, "MACHINES", layout.ALL))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    stages = config.stash.get(STAGES, None)
-    if stages is not None:
+    for stages in config.stash.get(STAGES, []):
         built = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages.seconds.items())
         restored = f"{len(stages.restored)} restores of {sum(stages.restored) / max(1, len(stages.restored)):.1f} s"
         terminalreporter.write_line(f"lab ({stages.lab.accel}): {built}; {restored}")
