@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import click
 
 from labstore.cli import dbusers_screens as screens
-from labstore.cli.dbusers_parts import looking, meant, project_of, room, tell_when, until, written
+from labstore.cli.dbusers_parts import Meant, looking, meant, meant_surely, project_of, room, tell_when, until, written
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, json_option, site_options
 from labstore.cli.output import emit, line
@@ -15,7 +16,7 @@ from labstore.formats.units import Unfit, duration, duration_text
 from labstore.model.accounts import AccountKind, DbUser, PartialLimits
 from labstore.model.database import HostGroupName
 from labstore.model.dbusers_settings import LimitRule
-from labstore.model.ledger import Request, RequestVerb
+from labstore.model.ledger import LedgerView, Request, RequestVerb
 from labstore.telemetry.dbusers import request_words, rule_words
 from labstore.telemetry.words import plural
 
@@ -46,13 +47,14 @@ def remove(name: str, now: bool, restore: bool, yes: bool, because: str, as_json
         raise click.UsageError("--now and --restore exclude each other.")
     here = room(chosen)
     with looking(here) as (cycle, _):
-        view = cycle.observer.ledger.read()
-        found = meant(view, name, project_of(here))
-    if found.row is None and not (restore and found.user in view.tombstones):
-        raise Stop(Exit.FAILED, f"error: the ledger has no account {found.user}", "labstore dbusers show --list")
+        found = meant_surely(cycle.observer.ledger.read(), name, project_of(here))
+    if found.row is None and not restore:
+        raise Stop(Exit.FAILED, f"error: {found.user} is removed already", f"labstore dbusers show {found.user}")
     who = f"{found.row.kind.value} {found.row.name}, {found.user}" if found.row else f"{found.user}"
     wait = duration_text(here.settings.removal.wait)
-    if restore:
+    if restore and found.row is None:
+        what = f"{who}: was dropped; gets a new password and a new file, by apply --allow-account-identity"
+    elif restore:
         what = f"{who}: works again on every server, with the password in its file"
     elif now:
         what = f"{who}: locked on every server, its sessions ended, then dropped, its file removed"
@@ -89,9 +91,9 @@ def rotate(
     here = room(chosen)
     with looking(here) as (cycle, _):
         view = cycle.observer.ledger.read()
-        found = meant(view, name, project_of(here)) if name is not None else None
+        found = meant_surely(view, name, project_of(here)) if name is not None else None
     if found is not None and found.row is None:
-        raise Stop(Exit.FAILED, f"error: the ledger has no account {found.user}", "labstore dbusers show --list")
+        raise Stop(Exit.FAILED, f"error: {found.user} is removed", f"labstore dbusers show {found.user}")
     whom = str(found.user) if found else f"all {plural(len(view.accounts), 'account')}"
     end = "ends at once" if now else f"ends {duration_text(here.settings.rotation.overlap)} after"
     what = f"{whom}: a new password in the file; the old one {end}"
@@ -184,7 +186,7 @@ def limit(
         return
     if name is not None and kind is not None:
         raise click.UsageError("Give a NAME or --kind.")
-    user = _user(chosen, name)
+    user = _user(chosen, name, meant_surely)
     _known_group(chosen, group)
     rule = LimitRule(
         limits,
@@ -212,12 +214,12 @@ def _seconds(text: str | None) -> int | None:
         raise click.UsageError(f"--statement-time: {error}; {error.remedy}") from None
 
 
-def _user(chosen: Chosen, name: str | None) -> DbUser | None:
+def _user(chosen: Chosen, name: str | None, who: Callable[[LedgerView, str, str], Meant] = meant) -> DbUser | None:
     if name is None:
         return None
     here = room(chosen)
     with looking(here) as (cycle, _):
-        return meant(cycle.observer.ledger.read(), name, project_of(here)).user
+        return who(cycle.observer.ledger.read(), name, project_of(here)).user
 
 
 def _known_group(chosen: Chosen, group: str | None) -> None:

@@ -148,6 +148,19 @@ def meant(view: LedgerView, text: str, project: str) -> Meant:
     return Meant(row.user, row)
 
 
+def meant_surely(view: LedgerView, text: str, project: str) -> Meant:
+    """As `meant`, for what changes something: a name that is a tool's and a user's is nobody's yet. Ends the command
+    where the ledger has no such account."""
+    found = meant(view, text, project)
+    others = [row for row in view.accounts.values() if row.name == text and row.user != found.user]
+    if found.row is not None and others and text != found.user:
+        message = f"error: {text} is {found.row.name} ({found.user}) and {others[0].name} ({others[0].user})"
+        raise Stop(Exit.USAGE, message, f"say which: {found.user} or {others[0].user}")
+    if found.row is None and found.user not in view.tombstones:
+        raise Stop(Exit.FAILED, f"error: the ledger has no account {found.user}", "labstore dbusers show --list")
+    return found
+
+
 def user_of(proposal: Proposal, text: str, project: str) -> DbUser:
     """As `meant`, and newcomers by their name in the directory."""
     for answer in proposal.facts.listings.values():
@@ -193,7 +206,10 @@ def until(text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     with contextlib.suppress(ValueError):
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
+        end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
+        if end <= now:
+            raise click.UsageError(f"--until: {text} is over.")
+        return end
     try:
         seconds = duration(text)
     except Unfit as error:

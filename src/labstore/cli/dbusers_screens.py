@@ -8,6 +8,7 @@ from typing import Any
 
 from labstore.cli.output import Column, folded, line, reports, table
 from labstore.model.accounts import Limits
+from labstore.model.ledger import Cause
 from labstore.reconcile.record import Record
 from labstore.reports import render
 from labstore.telemetry.records import Said
@@ -237,6 +238,8 @@ def _next(words: Words) -> None:
             folded(f"{step['act']}{where}: {step['why']}", 2, 4)
     elif words["untouched"]:
         folded(f"nothing is done now: {words['untouched']}", 0, 2)
+    elif words["removed"] and words["removed"]["why"].startswith(Cause.ASKED) and not words["refusals"]:
+        folded(f"nothing is left to do; it comes back by: labstore dbusers remove {words['account']} --restore", 0, 2)
     elif not words["refusals"]:
         silent = [each["host"] for each in words["hosts"] if not each["answers"]]
         line("nothing is left to do" + (" where servers answer" if silent else ""), fg=None if silent else "green")

@@ -79,7 +79,8 @@ def _newcomer(ground: Ground, way: Way) -> DbStep | None:
     if entry.locked is not False or (way.asked is not None and way.asked.verb is RequestVerb.REMOVE):
         return None
     if way.stone is not None and way.stone.by_hand and not _restored(way):
-        way.untouched = f"it was removed because a person asked for that, on {way.stone.at.date()}"
+        if way.stone.name != str(entry.name):
+            way.untouched = f"its number was that of {way.stone.name}, which a person asked to remove"
         return None
     file = _looked_at(way)
     if file is None:

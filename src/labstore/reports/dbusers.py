@@ -295,7 +295,20 @@ class HostLost(Report):
         return f"{self.host}: {self.reason}"
 
     def remedy(self) -> str:
-        return "what it lacks is made up for when it is back"
+        return (
+            "what it lacks is made up for when it is back; where labstore's login is refused: look at dbusers.login, "
+            f"or labstore dbusers host-setup {self.host}"
+        )
+
+
+@dataclass(frozen=True)
+class NotSetUp(HostLost):
+    """`host-setup` failed."""
+
+    code = "host-not-set-up"
+
+    def remedy(self) -> str:
+        return "put that right, then run it again: each statement may be repeated"
 
 
 @dataclass(frozen=True)
@@ -380,7 +393,10 @@ class LedgerDown(Report):
         return f"the ledger does not work: {self.reason}"
 
     def remedy(self) -> str:
-        return "accounts stay as they are; nothing is changed without a ledger"
+        return (
+            "nothing is changed without it; bring it back, or restore it from a backup; a damaged file is moved away, "
+            "and then: labstore dbusers harvest"
+        )
 
 
 @dataclass(frozen=True)

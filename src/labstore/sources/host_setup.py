@@ -13,7 +13,7 @@ from labstore.model.accounts import NATIVE_PLUGIN, NativeHash
 from labstore.model.dbusers_settings import ReplicaSettings, Tls
 from labstore.model.secret import NO_SECRET, Secret
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.dbusers import HostLost
+from labstore.reports.dbusers import NotSetUp
 from labstore.sources.mariadb import loopback
 from labstore.sources.replica_hands import Lost, PlainHands, ProcedureHands, Refused, Wire, connect
 
@@ -77,7 +77,7 @@ def carry_out(
                 done(number)
     except (Lost, Refused) as error:
         where = f"statement {number}: {wanted[number - 1][:60]} ...: " if number else ""
-        raise StepFailed(HostLost(str(host.key), f"{where}{error}")) from error
+        raise StepFailed(NotSetUp(str(host.key), f"{where}{error}")) from error
 
 
 def proven(host: ReplicaSettings) -> str:
@@ -89,7 +89,7 @@ def proven(host: ReplicaSettings) -> str:
         finally:
             hands.close()
     except (Lost, Refused) as error:
-        raise StepFailed(HostLost(str(host.key), f"labstore's login does not work: {error}")) from error
+        raise StepFailed(NotSetUp(str(host.key), f"labstore's login does not work: {error}")) from error
     if isinstance(hands, ProcedureHands):
         return "by the procedures, with no other right"
     assert isinstance(hands, PlainHands)

@@ -166,7 +166,7 @@ def test_a_number_that_was_used_before_is_not_inherited(world: World) -> None:
     world.directory.add(entry(1, "tools.heir", "52788"))
     world.site.homes.make(AccountKind.TOOL, "heir", 52788)
     world.site.clock.advance(DAY)
-    assert "a person asked" in world.site.run().untouched["s52788"]
+    assert "a person asked" in world.site.run().untouched["s52788"], "of another owner that is said"
     world.site.ask(RequestVerb.RESTORE, "s52788")
     record = world.site.run()
     assert any(isinstance(report, IdentityChanged) for report in record.reports), record.reports

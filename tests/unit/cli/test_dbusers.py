@@ -206,12 +206,26 @@ def test_a_removal_is_a_suspension_first_and_can_be_taken_back(live: AccountsWor
     assert live.replica("db1.example.org").works(WIKIBUGS, password)
 
 
-@pytest.mark.parametrize("words", [["remove", "s999"], ["remove", "s999", "--restore"], ["rotate", "s999"]])
+ABSENT = [["remove", "s999"], ["remove", "s999", "--restore"], ["rotate", "s999"], ["limit", "s999", "--connections=1"]]
+
+
+@pytest.mark.parametrize("words", ABSENT)
 def test_an_account_that_there_is_not_is_not_asked_about(live: AccountsWorld, words: list[str]) -> None:
-    result = live.run("dbusers", *words, "--yes")
+    result = live.run("dbusers", *words, *([] if words[0] == "limit" else ["--yes"]))
     assert result.exit_code == 1
     assert "no account s999" in result.stderr
     assert live.json("show")["requests"] == []
+    assert [rule for rule in live.json("limit")["rules"] if rule["number"]] == []
+
+
+@pytest.mark.parametrize("words", [["remove", "--yes"], ["rotate", "--yes"], ["limit", "--connections", "1"]])
+def test_a_name_of_a_tool_and_a_user_changes_neither(live: AccountsWorld, words: list[str]) -> None:
+    live.add(AccountKind.USER, "wikibugs", 2171)
+    live.run("dbusers", "apply", "--yes")
+    result = live.run("dbusers", words[0], "wikibugs", *words[1:])
+    assert result.exit_code == 2
+    assert "say which: s52788 or u2171" in result.stderr
+    assert live.run("dbusers", words[0], "tools.wikibugs", *words[1:]).exit_code == 0
 
 
 def test_removed_now_it_leaves_a_tombstone(live: AccountsWorld) -> None:
@@ -222,6 +236,15 @@ def test_removed_now_it_leaves_a_tombstone(live: AccountsWorld) -> None:
     assert ADMIN not in live.files.files
     assert "tools.admin had it, removed" in live.run("dbusers", "show", "admin").stdout
     assert live.json("show")["tombstones"] == 1
+    assert live.run("dbusers", "plan").exit_code == 0, "it is as a person wanted it"
+    why = " ".join(live.run("dbusers", "why", "admin").stdout.split())
+    assert "comes back by: labstore dbusers remove s52001 --restore" in why
+    for words in (["remove", "admin"], ["rotate", "admin"]):
+        assert "s52001 is removed" in live.run("dbusers", *words, "--yes").stderr
+    restored = live.run("dbusers", "remove", "admin", "--restore", "--yes")
+    assert "a new password and a new file, by apply --allow-account-identity" in restored.stdout
+    live.run("dbusers", "apply", "--yes", "--allow-account-identity")
+    assert live.files.files[ADMIN].state is FileState.TRUSTED
 
 
 def test_a_rotation_leaves_both_passwords_good(live: AccountsWorld) -> None:
@@ -277,6 +300,7 @@ def test_limits_of_a_kind_on_a_group(live: AccountsWorld) -> None:
         (["--kind", "tool"], "Say which limit"),
         (["alice", "--kind", "tool", "--connections", "1"], "NAME or --kind"),
         (["alice", "--connections", "1", "--until", "soon"], "--until"),
+        (["alice", "--connections", "1", "--until", "1999-12-31"], "is over"),
         (["alice", "--connections", "-1"], "range"),
     ],
 )
