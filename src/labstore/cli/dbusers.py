@@ -29,7 +29,7 @@ from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import emit, line, reports, waiting
 from labstore.dbusers.cycle import Proposal
-from labstore.dbusers.harvest import found_limits
+from labstore.dbusers.harvest import found_limits, learned
 from labstore.dbusers.turns import Act
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.ledger import AccountState
@@ -326,14 +326,10 @@ def _shown(
     with looking(here) as (cycle, changes):
         proposal = proposed(cycle, overrides)
     users = {user_of(proposal, name, project_of(here)) for name in only}
-    steps = [
-        step
-        for step in proposal.plan.steps
-        if step.after is not None
-        and (not only or step.after.user in users)
-        and (acts is None or step.after.act in acts)
-    ]
-    proposal = replace(proposal, plan=replace(proposal.plan, steps=tuple(steps)))
+    steps = tuple(
+        step for step in proposal.plan.steps if step.after is not None and (not only or step.after.user in users)
+    )
+    proposal = replace(proposal, plan=replace(proposal.plan, steps=learned(steps, acts) if acts is not None else steps))
     if not silent:
         words = plan_words(here.name, proposal)
         if acts is HARVESTED:

@@ -317,11 +317,12 @@ def _only_on_servers(found: Words) -> None:
     line("  limits:")
     line("    variances:")
     for user, each in found.items():
-        seconds, queries = each["statement_seconds"], each["queries_per_hour"]
-        more = f", statement_time: {seconds}s" if seconds else ""
-        more += f", queries_per_hour: {queries}" if queries else ""
+        parts = [f"{name}: {each[name]}" for name in ("max_connections", "queries_per_hour") if each[name] is not None]
+        if each["statement_seconds"] is not None:
+            parts.insert(1, f"statement_time: {each['statement_seconds']}s")
         number = each["max_connections"]
-        line(f"      {user}: {{max_connections: {number}{more}}}" if more else f"      {user}: {number}")
+        plain = number is not None and len(parts) == 1
+        line(f"      {user}: {number}" if plain else f"      {user}: {{{', '.join(parts)}}}")
 
 
 def _more(count: int, what: str) -> None:

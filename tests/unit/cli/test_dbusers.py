@@ -345,6 +345,27 @@ def test_limits_that_only_servers_know_any_more_are_shown_as_the_site_file_has_t
     assert replica.accounts[ALICE].limits.max_connections == 10, "else it ends"
 
 
+def test_a_limit_that_only_some_servers_share_hides_no_other_one(live: AccountsWorld) -> None:
+    live.site_file.write_text(live.site_file.read_text().replace("grants: legacy, ", ""))
+    live.run("dbusers", "limit", "alice", "--connections", "33")
+    live.run("dbusers", "limit", "--kind", "user", "--group", "web", "--statement-time", "5m")
+    live.run("dbusers", "apply", "--yes")
+    for path in (live.base / "state/dbusers").iterdir():
+        path.unlink()
+    assert "    variances:\n      u2170: 33\n" in live.run("dbusers", "harvest", "--yes").stdout
+
+
+def test_a_harvest_shows_nothing_that_only_a_later_cycle_can_do(live: AccountsWorld) -> None:
+    """An account without a file is new to a ledger that forgot its removal."""
+    live.run("dbusers", "remove", "admin", "--now", "--yes")
+    live.run("dbusers", "apply", "--yes")
+    for path in (live.base / "state/dbusers").iterdir():
+        path.unlink()
+    shown = live.run("dbusers", "harvest", "--yes").stdout
+    assert "2 x adopt the password of its file" in shown
+    assert ADMIN not in shown
+
+
 # --- host-setup ------------------------------------------------------------------------------------------------------
 
 
