@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from labstore.blocksync.residency import Residency
@@ -149,23 +149,15 @@ class Device:
         system says nothing of the kind."""
         status = os.fstat(self._descriptor)
         if self.block:
-            return _block_witness(status.st_rdev) if self._counted(status.st_rdev) else None
+            here = (_SYS / f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}").resolve()
+            return _block_witness(status.st_rdev) if counted(here, self._read_one) else None
         _outlast(status.st_mtime, status.st_ctime)
         return _file_witness(os.fstat(self._descriptor), os.fstatvfs(self._descriptor).f_fsid)
 
-    def _counted(self, number: int) -> bool:
-        """Whether the kernel counts what is done to this device. Device mapper's says no on some kernels (6.1 is one)
-        and counts all the same: a read of ours shows it."""
-        here = (_SYS / f"{os.major(number)}:{os.minor(number)}").resolve()
-        if _text(here / "queue" / "iostats") != "0" and _text(here.parent / "queue" / "iostats") != "0":
-            return True
-        if not (here / "dm").exists():
-            return False
-        before = _text(here / "stat")
+    def _read_one(self) -> None:
         direct = _direct(self._descriptor, os.O_RDONLY)
         if direct is not None:
             os.close(direct)
-        return (_text(here / "stat") or "").split()[:1] != (before or "").split()[:1]
 
     def close(self) -> None:
         for descriptor in (self._descriptor, self._direct):
@@ -314,6 +306,18 @@ def _block_witness(number: int) -> str | None:
         except OSError:
             return None
     return "block " + " ".join(said)
+
+
+def counted(here: Path, read: Callable[[], None]) -> bool:
+    """Whether the kernel counts what is done to the device of this folder in sysfs. Device mapper's says no on some
+    kernels (6.1 is one) and counts all the same: a read shows it."""
+    if _text(here / "queue" / "iostats") != "0" and _text(here.parent / "queue" / "iostats") != "0":
+        return True
+    if not (here / "dm").exists():
+        return False
+    before = (_text(here / "stat") or "").split()[:1]
+    read()
+    return (_text(here / "stat") or "").split()[:1] != before
 
 
 def _written(here: Path) -> str | None:

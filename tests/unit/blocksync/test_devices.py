@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labstore.blocksync.buffers import whole_blocks
-from labstore.blocksync.devices import Device, Target
+from labstore.blocksync.devices import Device, Target, counted
 from labstore.blocksync.messages import Geometry
 from labstore.blocksync.residency import Residency
 from labstore.model.block_sync import ReadMode
@@ -146,3 +146,25 @@ def test_holes_are_pieces_without_data(tmp_path: Path) -> None:
     assert {640, 70 * 64} <= data
     assert len(data) < 20
     device.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "mapped", "moves", "expected"),
+    [("1", False, False, True), ("1", True, False, True), ("0", False, True, False), ("0", True, True, True),
+     ("0", True, False, False)],
+)  # fmt: skip
+def test_counts_are_believed_where_they_are_kept(
+    tmp_path: Path, said: str, mapped: bool, moves: bool, expected: bool
+) -> None:
+    """Linux 6.1 says of every device of device mapper that it does not count, and does."""
+    (tmp_path / "dm-5/queue").mkdir(parents=True)
+    (tmp_path / "dm-5/queue/iostats").write_text(f"{said}\n")
+    (tmp_path / "dm-5/stat").write_text("    2753        0   335904     1264     8307        0    66432\n")
+    if mapped:
+        (tmp_path / "dm-5/dm").mkdir()
+
+    def read() -> None:
+        if moves:
+            (tmp_path / "dm-5/stat").write_text("    2754        0   335912     1264     8307        0    66432\n")
+
+    assert counted(tmp_path / "dm-5", read) is expected
