@@ -14,7 +14,7 @@ from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Told
 from labstore.cli.output import WIDTH, folded
 from labstore.config.explain import Explained, explained
-from labstore.config.load import DEFAULT, Loaded, inventory_problems, load
+from labstore.config.load import DEFAULT, Loaded, inventory_problems, load, people_problems
 from labstore.config.load_accounts import load_accounts
 from labstore.config.reference import page
 from labstore.config.schema import json_schema
@@ -47,9 +47,9 @@ def config() -> None:
 def check(file: Path | None, site_file: Path | None, passwords: bool, as_json: bool) -> None:
     """Check the site file and the files it names.
 
-    FILE or --site, /etc/labstore/site.yaml where neither is given; with it the mounts files and the inventory file that
-    it names. Prints every problem at once, as `file:line:column: problem; remedy`, folded. Ends with status 0 if the
-    files can be taken and 5 if not. Safe at any time: nothing is asked, nothing is written.
+    FILE or --site, /etc/labstore/site.yaml where neither is given; with it the mounts files, the inventory file and the
+    file of people that it names. Prints every problem at once, as `file:line:column: problem; remedy`, folded. Ends
+    with status 0 if the files can be taken and 5 if not. Safe at any time: nothing is asked, nothing is written.
 
     \b
     Example:
@@ -58,7 +58,7 @@ def check(file: Path | None, site_file: Path | None, passwords: bool, as_json: b
     file = file or site_file or DEFAULT
     try:
         loaded = load(file)
-        problems = inventory_problems(loaded.site.inventory)
+        problems = (*inventory_problems(loaded.site.inventory), *people_problems(loaded))
         if passwords and loaded.accounts is not None:
             load_accounts(file)
     except BadFile as error:
@@ -91,9 +91,11 @@ def _summary(loaded: Loaded) -> str:
     site = loaded.site
     wanted = [export for cluster in site.clusters for export in site.wanted(cluster.name)]
     private = sum(not export.public for export in wanted)
+    servers = len(loaded.accounts.hosts) if loaded.accounts else 0
     return (
         f"{loaded.path}: fine: {plural(len(site.clusters), 'cluster')}, {plural(len(site.projects), 'project')}, "
         f"{private} private and {plural(len(wanted) - private, 'public export')}"
+        + (f", {plural(servers, 'replica server')}" if servers else "")
     )
 
 

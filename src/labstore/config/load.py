@@ -11,10 +11,12 @@ from labstore.config.resolve import resolved
 from labstore.config.schema import SiteFile
 from labstore.config.sections.dbusers import DbusersFile
 from labstore.config.shape import shaped
-from labstore.formats import inventory_file, mounts_file, strict_yaml
+from labstore.formats import inventory_file, mounts_file, people_file, strict_yaml
 from labstore.formats.findings import Findings
 from labstore.formats.mounts_file import MountsFile
 from labstore.formats.strict_yaml import DATA_LIMIT, SITE_LIMIT, SITE_NODES, Document
+from labstore.model.accounts import UidRange
+from labstore.model.dbusers_settings import DirectoryKind
 from labstore.model.site import InventoryKind, InventorySettings, Site
 from labstore.reports.in_file import BadFile, FileNotice, FileProblem, Origin
 from labstore.reports.report import Report
@@ -83,6 +85,19 @@ def inventory_problems(settings: InventorySettings) -> tuple[Report, ...]:
         return ()
     try:
         inventory_file.parse(_read(settings.file, DATA_LIMIT), str(settings.file))
+    except BadFile as error:
+        return error.reports
+    return ()
+
+
+def people_problems(loaded: Loaded) -> tuple[Report, ...]:
+    """Every problem of the file of tools and users, where the site has one; it is read again and again too."""
+    if loaded.accounts is None or loaded.accounts.directory.source is not DirectoryKind.FILE:
+        return ()
+    directory, uids = loaded.accounts.directory, loaded.accounts.uids
+    path = loaded.path.parent / (directory.file or "")
+    try:
+        people_file.parse(_read(path, DATA_LIMIT), str(path), directory.project, UidRange(uids.first, uids.last))
     except BadFile as error:
         return error.reports
     return ()

@@ -30,7 +30,7 @@ def test_a_good_file_is_summed_up() -> None:
     result = run("check", EXAMPLE)
     assert result.exit_code == 0
     assert " ".join(result.stdout.split()) == (
-        f"{EXAMPLE}: fine: 2 clusters, 4 projects, 4 private and 1 public export"
+        f"{EXAMPLE}: fine: 2 clusters, 4 projects, 4 private and 1 public export, 3 replica servers"
     )
 
 
@@ -104,6 +104,19 @@ def test_an_inventory_file_that_is_not_there_is_a_problem(with_inventory: Path) 
     result = run("check", str(with_inventory.parent / "site.yaml"))
     assert result.exit_code == 5
     assert "inventory.yaml: cannot be read: No such file or directory" in " ".join(result.stdout.split())
+
+
+def test_the_file_of_people_is_checked_too(tmp_path: Path) -> None:
+    site, people = tmp_path / "site.yaml", tmp_path / "people.yaml"
+    section = "dbusers:\n  directory: {source: file, file: people.yaml}\n  hosts: {db1: {}}\n"
+    site.write_text(BASE + section + "  files: {tool: /srv/tools, user: /srv/people}\n")
+    missing = run("check", str(site))
+    assert missing.exit_code == 5
+    assert "people.yaml: cannot be read: No such file or directory" in " ".join(missing.stdout.split())
+    people.write_text("tools: {wikibugs: 52788}\nusers: {}\n")
+    assert "1 replica server" in run("check", str(site)).stdout
+    people.write_text("tools: {wikibugs: 52788, Bad Name: 52789}\n")
+    assert [text.startswith(f"{people}:1:") for text in unfolded(run("check", str(site)).stdout)] == [True, True]
 
 
 def test_a_missing_file_is_a_configuration_error() -> None:
