@@ -144,6 +144,17 @@ class Device:
             return f"file {status.st_ino}"
         return _block_identity(status.st_rdev)
 
+    def in_place(self) -> bool:
+        """Whether its path still leads to it."""
+        here = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self.path)  # noqa: PTH116 - a device path is text here
+        except OSError:
+            return False
+        if self.block:
+            return stat.S_ISBLK(there.st_mode) and there.st_rdev == here.st_rdev
+        return os.path.samestat(here, there)
+
     def witness(self) -> str | None:
         """What changes when anybody writes to it: the same twice means that nobody did in between. None where the
         system says nothing of the kind."""

@@ -48,6 +48,7 @@ from labstore.reports.blocksync import (
     SourceChanged,
     SyncFailed,
     TargetChanged,
+    TargetGone,
 )
 from labstore.system import locks
 
@@ -286,6 +287,8 @@ class _Bringing:
         if self.complete.torn and Permit.LIVE_SOURCE not in self._spec.options.permits:
             raise SyncFailed(SourceChanged(self._offer.path))
         self._device.sync()
+        if not self._device.in_place():
+            raise SyncFailed(TargetGone(self._spec.path))
         self.store.sync()
         now = time.time()
         self.state = replace(

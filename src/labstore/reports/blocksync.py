@@ -377,6 +377,19 @@ class TargetChanged(Fault):
 
 
 @dataclass(frozen=True)
+class TargetGone(Fault):
+    path: str
+
+    code = "blocksync-target-gone"
+
+    def message(self) -> str:
+        return f"{self.path} was removed or replaced while it was written: what was written is not there"
+
+    def remedy(self) -> str:
+        return "find out who did that, then run again"
+
+
+@dataclass(frozen=True)
 class HintLied(Fault):
     path: str
     offset: int

@@ -18,6 +18,7 @@ from labstore.reports.blocksync import (
     SourceChanged,
     SourceShrunk,
     TargetChanged,
+    TargetGone,
     TargetTooLarge,
     TooMuchChanged,
 )
@@ -178,6 +179,22 @@ def test_a_source_written_while_it_is_read_is_not_called_good(source: Path, targ
     assert kept.root is None
     assert run(source, target, state, SMALL).good
     assert target.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_target_that_is_taken_away_meanwhile_is_not_called_good(
+    source: Path, target: Path, state: Path, replaced: bool
+) -> None:
+    def take_away(_offset: int, chunk: bytes) -> tuple[bytes, bool]:
+        if not away.exists() and target.exists() and target.stat().st_size:  # it is open, since it has its size
+            target.rename(away)
+            if replaced:
+                target.write_bytes(b"another")
+        return chunk, True
+
+    away = target.with_name("away")
+    assert isinstance(run(source, target, state, SMALL, to_caller=take_away).report, TargetGone)
+    assert target.exists() == replaced
 
 
 def test_rot_under_the_index_is_found_by_the_scrub(source: Path, target: Path, state: Path) -> None:
