@@ -97,6 +97,8 @@ def rotate(
     whom = str(found.user) if found else f"all {plural(len(view.accounts), 'account')}"
     end = "ends at once" if now else f"ends {duration_text(here.settings.rotation.overlap)} after"
     what = f"{whom}: a new password in the file; the old one {end}"
+    if found is not None and found.row is not None and found.row.until is not None and not now:
+        what = f"{whom}: begins {found.row.until:%Y-%m-%d %H:%M} UTC, when the rotation that is under way is over"
     options: dict[str, object] = {"now": True} if now else {}
     _ask(chosen, RequestVerb.ROTATE, found.user if found else None, what, options, because, yes, as_json)
 

@@ -277,13 +277,18 @@ def _with_file(ground: Ground, way: Way, row: AccountRow, file: FileFact) -> DbS
         return _step(way, _newer(way, row, Act.ADOPT), "its trusted file has the old password")
     if row.state is AccountState.OVERLAP and row.until is not None and row.until <= ground.at:
         return _step(way, Change(Act.SETTLE, way.user), "both passwords were good for long enough")
+    if row.state is AccountState.OVERLAP and way.rotation is not None and _at_once(ground, way):
+        return _step(way, Change(Act.SETTLE, way.user), f"the next password is asked for at once by {way.rotation.who}")
     return None
 
 
 def _overlap(ground: Ground, way: Way) -> float:
     """Seconds for which the old password stays good."""
-    at_once = any(request.options.get("now") for request in ground.rotations(way.user))
-    return 0.0 if at_once else ground.settings.rotation.overlap
+    return 0.0 if _at_once(ground, way) else ground.settings.rotation.overlap
+
+
+def _at_once(ground: Ground, way: Way) -> bool:
+    return any(request.options.get("now") for request in ground.rotations(way.user))
 
 
 def _rotate(way: Way, row: AccountRow) -> DbStep | None:

@@ -16,6 +16,10 @@ def _accounts(count: int) -> str:
     return "1 account" if count == 1 else f"{count} accounts"
 
 
+def _have(count: int) -> str:
+    return "1 account has" if count == 1 else f"{count} accounts have"
+
+
 # --- the directory ---------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +210,7 @@ class HomesMissing(Report):
 
     def message(self) -> str:
         age = f"; the longest for {self.oldest // 3600} h" if self.oldest >= 3600 else ""
-        return f"{_accounts(self.count)} have no home yet{age}: {_names(self.examples, self.count)}"
+        return f"{_have(self.count)} no home yet{age}: {_names(self.examples, self.count)}"
 
     def remedy(self) -> str:
         return "their files follow when the homes are there"
@@ -230,7 +234,7 @@ class FilesInTheWay(Report):
 
     def message(self) -> str:
         return (
-            f"{_accounts(self.count)} have something at the name of their file that we did not put there: "
+            f"{_have(self.count)} something at the name of their file that we did not put there: "
             f"{_names(self.examples, self.count)}"
         )
 
@@ -263,7 +267,7 @@ class SurplusRights(Report):
     severity = Severity.NOTICE
 
     def message(self) -> str:
-        return f"{self.host}: {_accounts(self.count)} have more rights than ours: {_names(self.examples, self.count)}"
+        return f"{self.host}: {_have(self.count)} more rights than ours: {_names(self.examples, self.count)}"
 
     def remedy(self) -> str:
         return "labstore dbusers why NAME shows them; they are taken away where the server says `surplus: revoke`"
@@ -428,7 +432,7 @@ class StatementsEnded(Report):
         return f"{ran}; one may take {self.budget} s"
 
     def remedy(self) -> str:
-        return f"if it is to have more time: labstore dbusers limit {self.account} --seconds N"
+        return f"if it is to have more time: labstore dbusers limit {self.account} --statement-time TIME"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.ports.credential_writer import FileState
+from labstore.reports.dbusers import SessionsEnded, StatementsEnded
 from tests.support.accounts_world import AccountsWorld
 
 WIKIBUGS, ADMIN, ALICE = DbUser("s52788"), DbUser("s52001"), DbUser("u2170")
@@ -258,6 +259,24 @@ def test_a_rotation_leaves_both_passwords_good(live: AccountsWorld) -> None:
     assert "the old password is good as well" in live.run("dbusers", "show", "wikibugs").stdout
 
 
+def test_a_password_that_leaked_during_a_rotation_ends_at_once_all_the_same(live: AccountsWorld) -> None:
+    live.run("dbusers", "rotate", "wikibugs", "--yes")
+    live.run("dbusers", "apply", "--yes")
+    live.clock.advance(1)
+    leaked = live.files.passwords[WIKIBUGS].reveal()
+    later = live.run("dbusers", "rotate", "wikibugs", "--yes")
+    assert "when the rotation that is under way is over" in " ".join(later.stdout.split())
+    live.run("dbusers", "apply", "--yes")
+    assert live.files.passwords[WIKIBUGS].reveal() == leaked, "one rotation after the other"
+    assert live.run("dbusers", "rotate", "wikibugs", "--now", "--yes").exit_code == 0
+    for _ in range(3):
+        live.clock.advance(1)
+        live.run("dbusers", "apply", "--yes")
+    assert live.files.passwords[WIKIBUGS].reveal() != leaked
+    assert not any(replica.works(WIKIBUGS, leaked) for replica in live.replicas.values())
+    assert live.json("show")["requests"] == []
+
+
 @pytest.mark.parametrize(
     "words", [["rotate"], ["rotate", "wikibugs", "--all"], ["remove", "alice", "--now", "--restore"]]
 )
@@ -308,6 +327,13 @@ def test_limits_that_make_no_sense(live: AccountsWorld, words: list[str], part: 
     result = live.run("dbusers", "limit", *words)
     assert result.exit_code == 2
     assert part in result.stderr
+
+
+def test_the_governor_names_commands_that_there_are(live: AccountsWorld) -> None:
+    said = (StatementsEnded("s52788", "db1", 1, 301.0, 300), SessionsEnded("s52788", "db1", 1, 10))
+    for report in said:
+        command = report.remedy().partition("labstore ")[2].replace(" TIME", " 10m").replace(" N", " 40").split()
+        assert live.run(*command).exit_code == 0, command
 
 
 # --- harvest ---------------------------------------------------------------------------------------------------------
