@@ -95,7 +95,8 @@ class SourceAgent:
         return unfinished or self._taken(), base
 
     def _taken(self) -> Snapshot:
-        name = f"labstore-{self.job.name}-{self.clock.now().strftime(STAMP)}"
+        # never a generation's name: both may be in one volume group, and have one date
+        name = f"labstore-{self.job.name}-source-{self.clock.now().strftime(STAMP)}"
         tags = {"job": str(self.job.name), "kind": KIND, "state": "open"}
         return self.snapshots.take(name, tags, room_for(self.snapshots, self.job.room))
 

@@ -76,7 +76,7 @@ def test_two_within_one_second_get_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "hours"), [("labstore-tools-20260529T055400Z", 6), ("labstore-tools-1", 0), ("", 0), (None, 0)]
+    ("snapshot", "hours"), [("labstore-tools-source-20260529T055400Z", 6), ("labstore-tools-1", 0), ("", 0), (None, 0)]
 )
 def test_one_that_goes_on_from_an_older_snapshot_is_of_its_moment(snapshot: str | None, hours: int) -> None:
     """Nobody shall take it for newer than what is in it."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from labstore.backup.apply import snapshot_name
 from labstore.backup.source_agent import SourceAgent, room_for
 from labstore.backup.source_nodes import status_of, status_text
-from labstore.model.backup import Standing
+from labstore.model.backup import GenerationName, Standing
 from labstore.model.change_hints import Hints
 from labstore.model.names import HostName
 from labstore.ports.snapshots import Room
@@ -38,7 +39,7 @@ def agent(snapshots: FakeSnapshots) -> SourceAgent:
 def test_a_snapshot_is_made_read_and_removed(agent: SourceAgent, snapshots: FakeSnapshots) -> None:
     with agent.provide() as given:
         assert Path(given.path).read_bytes() == snapshots.path.read_bytes()
-        assert given.token == "fake labstore-tools-20260529T115400Z"
+        assert given.token == "fake labstore-tools-source-20260529T115400Z"
         given.check()
     assert snapshots.there == {}
 
@@ -52,6 +53,14 @@ def test_after_a_failure_the_next_run_goes_on_with_the_same_snapshot(
     with agent.provide() as second:
         assert second.token == first.token
     assert snapshots.there == {}
+
+
+def test_a_generation_dated_by_a_snapshot_never_has_its_name(agent: SourceAgent, snapshots: FakeSnapshots) -> None:
+    """Source and target may be in one volume group."""
+    with pytest.raises(RuntimeError), agent.provide():
+        raise RuntimeError
+    (name,) = snapshots.there
+    assert name != snapshot_name(job().name, GenerationName(name.rpartition("-")[2]))
 
 
 def test_what_could_not_be_removed_is_never_read_again(agent: SourceAgent, snapshots: FakeSnapshots) -> None:
