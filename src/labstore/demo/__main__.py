@@ -50,7 +50,8 @@ def main(once: bool) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if os.geteuid() != 0:
         raise click.ClickException("NFS-Ganesha needs root to open files by handle; run it as root")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell without job control starts what it puts in the background with it ignored
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with Stage() as stage:
