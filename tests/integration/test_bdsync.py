@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,10 +27,7 @@ SIZE = 40 * BLOCK + 1000
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "real":
         return str(REAL)
-    path = tmp_path / "bdsync"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -I {bdsync_twin.__file__} "$@"\n')
-    path.chmod(0o755)
-    return str(path)
+    return script(tmp_path / "bdsync", f'exec {sys.executable} -I {bdsync_twin.__file__} "$@"')
 
 
 @pytest.fixture
@@ -48,6 +44,13 @@ def images(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
 
 def order(source: Path, target: Path, **more: object) -> Order:
     return Order(Place(str(source)), Place(str(target)), **more)  # type: ignore[arg-type]
+
+
+def script(path: Path, *lines: str) -> str:
+    """A program of the shell, to stand in the way of the real one."""
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return str(path)
 
 
 def failure(act: Callable[[], object]) -> Report:
@@ -85,11 +88,10 @@ def test_a_target_that_somebody_wrote_to_is_not_complete(
 
 def test_the_other_end_is_called_by_the_words_of_ssh(program: str, images: tuple[Path, Path], tmp_path: Path) -> None:
     source, target = images
-    ssh, said = tmp_path / "ssh", tmp_path / "said"
-    ssh.write_text(f'#!/bin/sh\necho "$@" >>{said}\nshift 4\nexec "$@"\n')
-    ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
+    said = tmp_path / "said"
+    ssh = script(tmp_path / "ssh", f'echo "$@" >>{said}', "shift 4", 'exec "$@"')
     place = Place(str(source), HostName("nfs1.example"), "backup")
-    remote = (str(ssh), "-o", "BatchMode=yes", "--", "{host}", f"nice -n 10 {program} --server")
+    remote = (ssh, "-o", "BatchMode=yes", "--", "{host}", f"nice -n 10 {program} --server")
     Bdsync(tmp_path / "state", program).sync(Order(place, Place(str(target)), remote=remote))
     assert target.read_bytes() == source.read_bytes()
     assert set(said.read_text().splitlines()) == {
@@ -101,11 +103,9 @@ def test_the_other_end_is_called_by_the_words_of_ssh(program: str, images: tuple
 def test_a_program_that_fails_is_heard(which: str, program: str, images: tuple[Path, Path], tmp_path: Path) -> None:
     """upstream #37: the original took whatever its pipe ended with for success."""
     source, target = images
-    broken = tmp_path / "broken"
     words = "*--patch*" if which == "patch" else "*--remdata*"
-    broken.write_text(f'#!/bin/sh\ncase "$*" in {words}) echo no such luck >&2; exit 9;; esac\nexec {program} "$@"\n')
-    broken.chmod(0o755)
-    engine = Bdsync(tmp_path / "state", str(broken))
+    fails = f'case "$*" in {words}) echo no such luck >&2; exit 9;; esac'
+    engine = Bdsync(tmp_path / "state", script(tmp_path / "broken", fails, f'exec {program} "$@"'))
     report = failure(lambda: engine.sync(order(source, target)))
     assert isinstance(report, ProgramFailed)
     assert "no such luck" in report.message()
@@ -121,13 +121,9 @@ def test_a_comparison_that_ends_in_the_middle_leaves_nothing_that_is_called_good
     engine.sync(order(source, target))
     with source.open("r+b") as file:
         file.write(b"something else")
-    cut = tmp_path / "cut"
-    cut.write_text(
-        f'#!/bin/sh\ncase "$1" in --patch*|--server) exec {program} "$@";; esac\n'
-        f'{program} "$@" | head -c 9000; kill -9 $$\n'
-    )
-    cut.chmod(0o755)
-    report = failure(lambda: Bdsync(tmp_path / "state", str(cut)).sync(order(source, target)))
+    passes = f'case "$1" in --patch*|--server) exec {program} "$@";; esac'
+    cut = script(tmp_path / "cut", passes, f'{program} "$@" | head -c 9000; kill -9 $$')
+    report = failure(lambda: Bdsync(tmp_path / "state", cut).sync(order(source, target)))
     assert isinstance(report, ProgramFailed)
     assert engine.complete(str(target)) is None
     engine.sync(order(source, target))
@@ -138,10 +134,8 @@ def test_a_copy_that_left_a_difference_is_not_called_good(
     program: str, images: tuple[Path, Path], tmp_path: Path
 ) -> None:
     source, target = images
-    lazy = tmp_path / "lazy"
-    lazy.write_text(f'#!/bin/sh\ncase "$*" in *--patch*) cat >/dev/null; exit 0;; esac\nexec {program} "$@"\n')
-    lazy.chmod(0o755)
-    engine = Bdsync(tmp_path / "state", str(lazy))
+    lazy = 'case "$*" in *--patch*) cat >/dev/null; exit 0;; esac'
+    engine = Bdsync(tmp_path / "state", script(tmp_path / "lazy", lazy, f'exec {program} "$@"'))
     report = failure(lambda: engine.sync(order(source, target)))
     assert "still differs" in report.message()
     assert engine.complete(str(target)) is None

@@ -339,9 +339,13 @@ def test_the_governor_names_commands_that_there_are(live: AccountsWorld) -> None
 # --- harvest ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_ledger_is_harvested_without_a_change_of_files_or_servers(live: AccountsWorld) -> None:
+def lose_the_ledger(live: AccountsWorld) -> None:
     for path in (live.base / "state/dbusers").iterdir():
         path.unlink()
+
+
+def test_a_lost_ledger_is_harvested_without_a_change_of_files_or_servers(live: AccountsWorld) -> None:
+    lose_the_ledger(live)
     passwords = dict(live.files.passwords)
     accounts = {name: dict(replica.accounts) for name, replica in live.replicas.items()}
     result = live.run("dbusers", "harvest", "--yes")
@@ -357,8 +361,7 @@ def test_limits_that_only_servers_know_any_more_are_shown_as_the_site_file_has_t
     live.run("dbusers", "limit", "alice", "--connections", "33", "--statement-time", "90s")
     live.run("dbusers", "limit", "admin", "--connections", "21")
     live.run("dbusers", "apply", "--yes")
-    for path in (live.base / "state/dbusers").iterdir():
-        path.unlink()
+    lose_the_ledger(live)
     shown = live.run("dbusers", "harvest", "--yes").stdout
     assert "      s52001: 21\n" in shown
     assert "      u2170: {max_connections: 33, statement_time: 90s}\n" in shown
@@ -376,8 +379,7 @@ def test_a_limit_that_only_some_servers_share_hides_no_other_one(live: AccountsW
     live.run("dbusers", "limit", "alice", "--connections", "33")
     live.run("dbusers", "limit", "--kind", "user", "--group", "web", "--statement-time", "5m")
     live.run("dbusers", "apply", "--yes")
-    for path in (live.base / "state/dbusers").iterdir():
-        path.unlink()
+    lose_the_ledger(live)
     assert "    variances:\n      u2170: 33\n" in live.run("dbusers", "harvest", "--yes").stdout
 
 
@@ -385,8 +387,7 @@ def test_a_harvest_shows_nothing_that_only_a_later_cycle_can_do(live: AccountsWo
     """An account without a file is new to a ledger that forgot its removal."""
     live.run("dbusers", "remove", "admin", "--now", "--yes")
     live.run("dbusers", "apply", "--yes")
-    for path in (live.base / "state/dbusers").iterdir():
-        path.unlink()
+    lose_the_ledger(live)
     shown = live.run("dbusers", "harvest", "--yes").stdout
     assert "2 x adopt the password of its file" in shown
     assert ADMIN not in shown
