@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from labstore.backup.facts import BackupFacts, JobFacts
@@ -68,7 +69,10 @@ class Observer:
         return tuple(each.name for each in lost if each is not None)
 
     def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
-        return {node: self.nodes.status(job, node) for node in job.nodes or (LOCAL,)}
+        """Asked at once: one that is dead is waited for, and the other answers meanwhile."""
+        nodes = job.nodes or (LOCAL,)
+        with ThreadPoolExecutor(len(nodes), "nodes") as pool:
+            return dict(zip(nodes, pool.map(lambda node: self.nodes.status(job, node), nodes), strict=True))
 
     def _stranger(self, job: Job) -> str | None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -28,6 +29,7 @@ from labstore.system import locks
 from tests.support.fake_clock import START, FakeClock
 from tests.support.fake_host import FakeHost
 from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.hang import HANGS
 from tests.unit.backup.strategies import NODES, job, missing
 
 TOOLS = JobName("tools")
@@ -91,8 +93,12 @@ class FakeNodes:
     """See ports.source_nodes.SourceNodes."""
 
     silent: bool = False
+    together: Barrier | None = None
+    """Where all have to be asked before one answers."""
 
     def status(self, job: Job, node: HostName) -> Answer[SourceStatus]:
+        if self.together is not None:
+            self.together.wait(HANGS)
         if self.silent:
             return missing(str(node))
         standing = Standing.ACTIVE if node == NODES[0] else Standing.STANDBY
@@ -230,6 +236,11 @@ def test_a_held_target_is_refused_before_anything_is_done(world: World) -> None:
     assert record.state is State.REFUSED
     assert world.engine.orders == []
     assert "mounted at /mnt" in record.reports[0].message()
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for_before_the_other_is_asked(world: World) -> None:
+    world.nodes.together = Barrier(len(NODES))
+    assert world.run().state is State.CONVERGED
 
 
 def test_nobody_who_answers_is_nothing_done_and_said(world: World) -> None:
