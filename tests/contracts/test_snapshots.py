@@ -194,14 +194,14 @@ def test_what_somebody_else_took_is_seen_and_left_alone(case: Case) -> None:
     case.gone("theirs")
 
 
-@pytest.mark.parametrize("name", ["", "-x", "a/b", "..", "a b", "*", "x" * 200, "@tag"])
-def test_a_name_that_could_mean_more_is_refused(case: Case, name: str) -> None:
+def test_a_name_that_could_mean_more_is_refused(case: Case) -> None:
     case.made.take("labstore-tools-5", TAGS, case.room)
-    for verb in (case.made.remove, lambda name: case.made.open_copy(name, "proof")):
-        if isinstance(case.made, FakeSnapshots):
-            continue
-        with pytest.raises((ValueError, StepFailed)):
-            verb(name)
+    for name in ("", "-x", "a/b", "..", "a b", "*", "x" * 200, "@tag"):
+        for verb in (case.made.remove, lambda name: case.made.open_copy(name, "proof")):
+            if isinstance(case.made, FakeSnapshots):
+                continue
+            with pytest.raises((ValueError, StepFailed)):
+                verb(name)
     assert len(listed(case.made)) == 1
     case.made.remove("labstore-tools-5")
 
