@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
-import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

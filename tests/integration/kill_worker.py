@@ -8,12 +8,9 @@ WORLD is {"version": n, "projects": {name: [address, ...]}}, replaced atomically
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import structlog
 
 from labstore.exports.backends.knfsd import Knfsd
 from labstore.exports.cycle import ExportCycle
@@ -62,7 +59,6 @@ class FileWorld:
 
 
 def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     world, store, history = (Path(argument) for argument in sys.argv[1:4])
     clock = SystemClock()
     names = [f"project-{n}" for n in range(12)]

@@ -31,6 +31,6 @@ def part(model: type[BaseModel], meaning: str) -> Any:
 class Section(BaseModel):
     """A map with these keys and no others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     written_only: ClassVar[bool] = False
     """Whether leaving a setting out means "as elsewhere" instead of a default of its own."""

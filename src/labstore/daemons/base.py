@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from labstore.model.site import MetricsSettings
 from labstore.reports.report import Report, Severity
+from labstore.system.log import Logger
 
-log = structlog.get_logger()
+log = Logger()
 
 
 @dataclass(frozen=True)

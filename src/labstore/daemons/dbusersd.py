@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import random
 
-import structlog
-
 from labstore.assembly_dbusers import AccountsRoom, alive_file
 from labstore.daemons.base import Defect, Flags, listen
 from labstore.dbusers import assemble
@@ -28,6 +26,7 @@ from labstore.reports.report import Override, Report
 from labstore.reports.state import StateUnusable
 from labstore.system.files import make_directory
 from labstore.system.locks import exclusive
+from labstore.system.log import Logger
 from labstore.system.notify import Supervisor
 from labstore.telemetry import records
 from labstore.telemetry.dbusers_metrics import AccountMetrics
@@ -35,7 +34,7 @@ from labstore.telemetry.logs import CycleLog
 from labstore.telemetry.records import Kept
 from labstore.telemetry.status import judged
 
-log = structlog.get_logger()
+log = Logger()
 
 NAME = "labstore-dbusersd"
 DEFECTS = 3

@@ -14,8 +14,6 @@ from datetime import datetime, timedelta
 from random import random
 from typing import Any
 
-import structlog
-
 from labstore.assembly import ExportsRoom, StateElsewhere, alive_file, exports_lock, history_file
 from labstore.daemons.base import Defect, Ending, Flags, listen
 from labstore.exports.cycle import ExportCycle
@@ -31,6 +29,7 @@ from labstore.reports.report import Override, Report, Severity
 from labstore.reports.state import StateUnusable
 from labstore.system.files import make_directory
 from labstore.system.locks import Locked, exclusive
+from labstore.system.log import Logger
 from labstore.system.notify import Supervisor
 from labstore.telemetry import records
 from labstore.telemetry.logs import CycleLog
@@ -38,7 +37,7 @@ from labstore.telemetry.metrics import ExportMetrics
 from labstore.telemetry.records import Kept
 from labstore.telemetry.status import judged
 
-log = structlog.get_logger()
+log = Logger()
 
 NAME = "labstore-exportd"
 SLOWEST = 30.0

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -32,8 +31,9 @@ from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile, Origin
 from labstore.system.credential_files import FILE_NAMES, CredentialFiles
 from labstore.system.homes import home_uid
+from labstore.system.log import Logger
 
-log = structlog.get_logger()
+log = Logger()
 NAME = "labstore-dbusers-writer"
 MOST_AT_ONCE = 5000
 """Accounts that one request may ask about."""

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from labstore.dbusers.desired import Limiter
 from labstore.model.accounts import DbUser, Limits
 from labstore.model.dbusers_settings import DbusersSettings, LimitRule
@@ -21,8 +19,9 @@ from labstore.ports.replica_server import ReplicaServer, Session
 from labstore.reconcile.facts import Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.dbusers import SessionsEnded, StatementsEnded
+from labstore.system.log import Logger
 
-log = structlog.get_logger()
+log = Logger()
 LONGEST_PAUSE = 60.0
 """Seconds between two looks at a server that does not answer, at most."""
 STOP = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import structlog
 from pymysql import MySQLError
 from rich.console import Console
 from rich.live import Live
@@ -25,6 +23,7 @@ from labstore.demo.client import NfsError
 from labstore.demo.scenes import SCENES, Scene, Unproven
 from labstore.demo.stage import NoGround, Stage
 from labstore.ports.host import CommandFailed
+from labstore.telemetry import logs
 from labstore.telemetry.words import plural
 
 STEP = 4.0
@@ -47,7 +46,7 @@ def main(once: bool) -> None:
     Example: python -m labstore.demo --once
     """
     console = Console(highlight=False)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logs.configure("error")
     if os.geteuid() != 0:
         raise click.ClickException("NFS-Ganesha needs root to open files by handle; run it as root")
     # SIGINT too: a shell without job control starts what it puts in the background with it ignored

@@ -14,7 +14,6 @@ from typing import Any
 import ldap
 import ldap.dn
 import ldap.filter
-import structlog
 from ldap.controls.libldap import SimplePagedResultsControl
 from ldap.ldapobject import SimpleLDAPObject
 from ldap.syncrepl import SyncreplConsumer
@@ -27,8 +26,9 @@ from labstore.model.people import Listing, Rejected
 from labstore.ports.clock import Clock
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.sources import SourceFailed
+from labstore.system.log import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger()
 KINDS = (AccountKind.TOOL, AccountKind.USER)
 RETRY = 10.0
 """Seconds before the doorbell is hung up anew after its connection broke."""

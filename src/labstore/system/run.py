@@ -11,11 +11,10 @@ import threading
 import time
 from typing import IO
 
-import structlog
-
 from labstore.ports.host import Command, CommandFailed, Completed
+from labstore.system.log import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger()
 
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",

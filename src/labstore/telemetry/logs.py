@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO, TypeVar
 
-import structlog
-
 from labstore.reconcile.record import Record, State
 from labstore.reports.report import Report, Severity
+from labstore.system.log import Logger, setup
 from labstore.telemetry.words import safe
 
 MASK = "***"
@@ -47,12 +46,19 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     suits its reader."""
     target = stream or sys.stderr
     render = _renderer(target)
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, _traceback, masked, render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(target),
-        cache_logger_on_first_use=False,
-    )
+    number: int = logging.getLevelName(level.upper())
+
+    def prepare() -> None:
+        import structlog  # noqa: PLC0415 - see system.log
+
+        structlog.configure(
+            processors=[structlog.processors.add_log_level, _traceback, masked, render],
+            wrapper_class=structlog.make_filtering_bound_logger(number),
+            logger_factory=structlog.PrintLoggerFactory(target),
+            cache_logger_on_first_use=False,
+        )
+
+    setup.level, setup.prepare = number, prepare
     root = logging.getLogger()
     root.handlers[:] = [_FromLibraries()]
     root.setLevel(logging.INFO if level == "debug" else logging.WARNING)
@@ -78,7 +84,11 @@ def _masked(value: Any) -> Any:
 
 
 def _traceback(_logger: object, _method: str, event: Event) -> Event:
-    return structlog.processors.format_exc_info(_logger, _method, event) if event.get("exc_info") else event
+    if not event.get("exc_info"):
+        return event
+    from structlog.processors import format_exc_info  # noqa: PLC0415 - see system.log
+
+    return format_exc_info(_logger, _method, event)
 
 
 def _renderer(stream: TextIO) -> Any:
@@ -119,7 +129,7 @@ class _FromLibraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            said = structlog.get_logger()
+            said = Logger()
             level = "critical" if record.levelno >= logging.CRITICAL else record.levelname.lower()
             getattr(said, level, said.info)(record.getMessage(), logger=record.name)
         except Exception:  # noqa: BLE001 - a log line that cannot be made must not end what it is about
@@ -136,7 +146,7 @@ class CycleLog:
     A report is news once; that a number in its words moves does not make it news again.
     """
 
-    logger: Any = field(default_factory=structlog.get_logger)
+    logger: Any = field(default_factory=Logger)
     _state: State | None = field(default=None, init=False)
     _said: dict[_Sameness, Report] = field(default_factory=dict, init=False)
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import structlog
 
 from labstore.reconcile.record import Record, State
 from labstore.reports.exports import MassRemoval, NotServed
+from labstore.system.log import Logger
 from labstore.telemetry import logs
 from labstore.telemetry.logs import CycleLog
 from tests.support.logs_kept import logs_kept
@@ -35,7 +35,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def said(stream: io.StringIO, level: str = "debug", **words: Any) -> str:
     logs.configure(level, stream)
-    structlog.get_logger().warning("something", **words)
+    Logger().warning("something", **words)
     return stream.getvalue()
 
 
@@ -99,7 +99,7 @@ def test_tracebacks_are_kept() -> None:
     try:
         raise RuntimeError("boom")
     except RuntimeError as error:
-        structlog.get_logger().error("a defect", exc_info=error)
+        Logger().error("a defect", exc_info=error)
     assert "RuntimeError: boom" in json.loads(stream.getvalue())["exception"]
 
 

@@ -6,8 +6,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import structlog
-
 from labstore.formats.nova_servers import Listed
 from labstore.model.cloud import Instance, Presence
 from labstore.model.site import OpenStackSettings
@@ -25,8 +23,9 @@ from labstore.sources.openstack.server_clock import ServerClock
 from labstore.sources.openstack.servers import Found, Servers
 from labstore.sources.openstack.single import NOT_TOLD, Harvest, project_by_project, whereabouts
 from labstore.sources.openstack.trouble import Refused, Trouble
+from labstore.system.log import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger()
 
 VANISHED_LIMIT = 200
 """Of more servers than this that vanish at once none is asked for: something is wrong with the list."""
