@@ -91,9 +91,11 @@ class LvmSnapshots:
         self._do("lvchange", "--yes", *words, *more, self._full(name))
 
     def remove(self, name: str) -> None:
-        if self._look(name) is None:
+        found = self._look(name)
+        if found is None:
             return
-        found = self._ours(name)
+        if not found.tags:
+            raise StepFailed(NotOurs(self._full(name)))
         if found.open:
             raise StepFailed(StorageFailed(self._full(name), "it is in use"))
         self._do("lvremove", "--yes", self._full(name))

@@ -39,14 +39,15 @@ class Observer:
         return BackupFacts(self.clock.now(), found, self.settings.brake)
 
     def _job(self, job: Job, mounts: tuple[RestoreMount, ...], asked: bool, ask_nodes: bool) -> JobFacts:
-        generations = self.generations(job)
+        listed = self.snapshots_of(job).snapshots()
+        generations = _generations(listed, job)
         return JobFacts(
             job=job,
             nodes=self._nodes(job) if ask_nodes else {},
             target=self.snapshots_of(job).volume(),
             generations=generations,
             mounts=tuple(mount for mount in mounts if mount.job == job.name),
-            overflowed=self._overflowed(job),
+            overflowed=_overflowed(listed, job),
             owed=self._owed(job, generations),
             stranger=self._stranger(job) if ask_nodes else None,
             asked=asked,
@@ -54,19 +55,7 @@ class Observer:
 
     def generations(self, job: Job) -> Answer[tuple[Generation, ...]]:
         """The generations of a job, oldest first."""
-        answer = self.snapshots_of(job).snapshots()
-        if isinstance(answer, Missing):
-            return answer
-        ours = (generation_of(each) for each in answer.value if is_generation(each, job))
-        return Fact(tuple(sorted((g for g in ours if g), key=lambda g: g.name)), answer.source, answer.at)
-
-    def _overflowed(self, job: Job) -> tuple[GenerationName, ...]:
-        answer = self.snapshots_of(job).snapshots()
-        there = () if isinstance(answer, Missing) else answer.value
-        lost = (
-            generation_of(each) for each in there if not each.valid and is_generation(replace(each, valid=True), job)
-        )
-        return tuple(each.name for each in lost if each is not None)
+        return _generations(self.snapshots_of(job).snapshots(), job)
 
     def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
         """Asked at once: one that is dead is waited for, and the other answers meanwhile."""
@@ -83,6 +72,19 @@ class Observer:
     def _owed(self, job: Job, generations: Answer[tuple[Generation, ...]]) -> bool:
         root = self.engine.complete(path_of(job.target))
         return root is not None and isinstance(generations, Fact) and root not in {g.root for g in generations.value}
+
+
+def _generations(listed: Answer[tuple[Snapshot, ...]], job: Job) -> Answer[tuple[Generation, ...]]:
+    if isinstance(listed, Missing):
+        return listed
+    ours = (generation_of(each) for each in listed.value if is_generation(each, job))
+    return Fact(tuple(sorted((g for g in ours if g), key=lambda g: g.name)), listed.source, listed.at)
+
+
+def _overflowed(listed: Answer[tuple[Snapshot, ...]], job: Job) -> tuple[GenerationName, ...]:
+    there = () if isinstance(listed, Missing) else listed.value
+    lost = (generation_of(each) for each in there if not each.valid and is_generation(replace(each, valid=True), job))
+    return tuple(each.name for each in lost if each is not None)
 
 
 def is_generation(snapshot: Snapshot, job: Job) -> bool:

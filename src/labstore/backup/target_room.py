@@ -34,7 +34,9 @@ class TargetRoom:
     def allow(self, size: int) -> int:
         """Raises SyncFailed."""
         there = self._thick()
-        wanted = size + min(_AHEAD, there[0].size // 8) if there else 0
+        if not there:
+            return AMPLE
+        wanted = size + min(_AHEAD, there[0].size // 8)
         for each in reversed(there):  # the newest first: what room there is goes to those that count most
             if _spare(each) < wanted:
                 with contextlib.suppress(StepFailed):  # there is no more room: what there is may suffice
