@@ -14,7 +14,7 @@ from tests.lab.machine import Machine
 from tests.lab.stages import Stages
 from tests.scenarios.conftest import NODES
 from tests.scenarios.pair import MOUNT, SLOW, failover, serve
-from tests.scenarios.vault import COPIED, PAGE, WITH_VAULT, backup, device, digest, generations, watch, watched
+from tests.scenarios.vault import COPIED, HOME, PAGE, WITH_VAULT, device, digest, generations, watch, watched
 from tests.scenarios.witness import await_whole, safe
 from tests.support.runbook import commands
 
@@ -33,17 +33,8 @@ FOREVER = 900.0
 
 @pytest.fixture
 def lab(stages: Stages) -> Lab:
-    """With a generation that has a home in it."""
-    lab = stages.at(COPIED)
-    home = f"{MOUNT}/home/wikibugs"
-    lab["client"].run(
-        f"mkdir -p {home}/bin {MOUNT}/home/other && cd {home} && head -c 3M /dev/urandom >bin/bot && ln bin/bot bot && "
-        f"ln -s bin/bot link && echo secret >replica.my.cnf && chmod 400 replica.my.cnf && chown -R 50001:50380 . && "
-        f"touch -d 2020-02-02T02:02:02 bin/bot && sync -f {MOUNT}",
-        60,
-    )
-    backup(lab["vault"], "run tools")
-    return lab
+    """alpha serves, the client has the share mounted, vault has a copy with a tool's home in it."""
+    return stages.at(COPIED)
 
 
 def tree(machine: Machine, folder: str) -> str:
@@ -73,9 +64,9 @@ def timed(lab: Lab, wanted: Sequence[str]) -> float:
 
 @pytest.mark.deadline(1500)
 def test_a_file_and_a_directory_come_back(lab: Lab, figures: list[Figure]) -> None:
-    client, vault, home = lab["client"], lab["vault"], f"{MOUNT}/home/wikibugs"
-    before = tree(client, home)
-    client.run(f"rm -r {home}/bin {home}/bot && echo changed >{home}/replica.my.cnf", 60)
+    client, vault = lab["client"], lab["vault"]
+    before = tree(client, HOME)
+    client.run(f"rm -r {HOME}/bin {HOME}/bot && echo changed >{HOME}/replica.my.cnf", 60)
     page = commands(PAGE, "One file, or a directory")
     restore = next(command for command in page if command.startswith("labstore backup restore "))
     directory = timed(lab, page)

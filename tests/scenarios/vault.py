@@ -19,6 +19,13 @@ VAULT = Spec("vault", (Attachment(FRONT, f"{ADDRESS}/24", MTU),), disks=(2048,),
 WITH_VAULT = (*ALL, VAULT)
 PAGE = "backup.md"
 CANARY = "shared/tools/backup-canary"
+HOME = f"{MOUNT}/home/wikibugs"
+TREE = (
+    f"mkdir -p {HOME}/bin {MOUNT}/home/other && cd {HOME} && head -c 3M /dev/urandom >bin/bot && ln bin/bot bot && "
+    "ln -s bin/bot link && echo secret >replica.my.cnf && chmod 400 replica.my.cnf && chown -R 50001:50380 . && "
+    "touch -d 2020-02-02T02:02:02 bin/bot"
+)
+"""A tool's home, for those who will miss it."""
 LIMITS = "/etc/labstore/backup.limits"
 JOBS = f"""
 backup:
@@ -159,7 +166,7 @@ def build(lab: Lab) -> None:
     vault.put("/etc/labstore/backup_known_hosts", "\n".join(hosts) + "\n")
     client = lab["client"]
     client.start_unit("canary", f"while :; do date -Is -u >{MOUNT}/backup-canary; sleep 5; done")
-    client.run(f"head -c 32M /dev/urandom >{MOUNT}/base && sync {MOUNT}/base", 90)
+    client.run(f"head -c 32M /dev/urandom >{MOUNT}/base && {TREE} && sync -f {MOUNT}", 120)
     vault.run("systemctl start labstore-backup.service", SLOW)
 
 
