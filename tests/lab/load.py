@@ -24,7 +24,7 @@ class Load:
     writers: int = 3
     holders: int = 2
     readers: int = 1
-    pause: float = 0.05
+    pause: float = 0.3
     rival: bool = False
     namespace: str = ""
 

@@ -61,15 +61,14 @@ def contract() -> bytes:
 
 def test_between_two_snapshots_of_a_thin_volume_only_what_changed_is_read(vault: Machine) -> None:
     """The pool says itself what is different."""
-    for _ in range(2):
-        write(vault, "1M")
-        done = backup(vault, "run plain")
-        newest = generations(vault, "plain")[-1]
-        assert newest["proof"] == "proven", done
-        (base,) = vault.out("lvs --noheadings -o lv_name -S 'origin=plain' backup", 60).split()
-        assert digest(vault, device(newest)) == digest(vault, f"/dev/backup/{base}")
-        assert made(vault, newest)["passed"] == "hinted"
-        assert made(vault, newest)["read"] < 16 << 20
+    write(vault, "1M")
+    done = backup(vault, "run plain")
+    newest = generations(vault, "plain")[-1]
+    assert newest["proof"] == "proven", done
+    (base,) = vault.out("lvs --noheadings -o lv_name -S 'origin=plain' backup", 60).split()
+    assert digest(vault, device(newest)) == digest(vault, f"/dev/backup/{base}")
+    assert made(vault, newest)["passed"] == "hinted"
+    assert made(vault, newest)["read"] < 16 << 20
 
 
 def test_generations_of_a_thick_volume_stay_whole_while_the_next_copy_is_written(vault: Machine) -> None:
@@ -86,6 +85,7 @@ def test_generations_of_a_thick_volume_stay_whole_while_the_next_copy_is_written
     backup(vault, "run plain")
     assert digest(vault, device(before)) == content, "it was given more room than it had"
     newest = generations(vault, "plain")[-1]
+    assert made(vault, newest)["passed"] == "hinted", "by the snapshot that the run before has left"
     content = digest(vault, device(newest))
     vault.run("lvcreate -q -y -n full -l $(($(vgs --noheadings -o vg_free_count backup) - 2)) backup", 60)
     write(vault, "24M")

@@ -47,7 +47,7 @@ def release(alpha: Machine) -> None:
 @pytest.mark.deadline(1200)
 def test_down_names_every_holder_before_a_client_is_cut_off(lab: Lab) -> None:
     alpha = lab["alpha"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     hold(alpha)
     refused = failover(alpha, "switchover --yes", check=False)
     said = words(refused)
@@ -74,7 +74,7 @@ def test_down_names_every_holder_before_a_client_is_cut_off(lab: Lab) -> None:
 @pytest.mark.deadline(1200)
 def test_a_down_that_gets_stuck_goes_back_to_serving(lab: Lab) -> None:
     alpha = lab["alpha"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     alpha.run("sed -i 's/unmount: 1m/unmount: 5s/' /etc/labstore/site.yaml")
     alpha.start_unit("late", LATE)
     stuck = failover(alpha, "down --yes", check=False, deadline=600)

@@ -36,7 +36,7 @@ def kill_the_outside(node: Machine) -> None:
 
 @pytest.mark.deadline(1500)
 def test_cold_start_of_both_nodes(lab: Lab) -> None:
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     load.moves(60, "before")
     for name in NODES:
         lab[name].power_off()
@@ -54,7 +54,7 @@ def test_cold_start_of_both_nodes(lab: Lab) -> None:
 def test_cold_start_of_one_node(lab: Lab, name: str) -> None:
     """A node that comes back alone does not know whether the other has newer data: it serves on a person's word."""
     node, partner = lab[name], other(name)
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     load.moves(60, "before")
     for each in NODES:
         lab[each].power_off()

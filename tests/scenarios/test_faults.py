@@ -24,7 +24,7 @@ def lab(stages: Stages) -> Lab:
 @pytest.mark.deadline(1500)
 def test_a_full_disk_under_the_journal_does_not_stop_a_move(lab: Lab) -> None:
     """The journal explains and never decides: without it the run goes on, and says so."""
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     for name in NODES:
         lab[name].run(
             f"mkdir -p {STATE} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=64k none {STATE} && "
@@ -46,7 +46,7 @@ def test_a_full_disk_under_the_journal_does_not_stop_a_move(lab: Lab) -> None:
 def test_a_server_that_cannot_end_is_named_and_waited_for(lab: Lab) -> None:
     """The disk below does not answer, so nfsd's threads cannot end: nothing that depends on it is begun."""
     alpha = lab["alpha"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     alpha.run("sed -i 's/server: 2m/server: 15s/' /etc/labstore/site.yaml")
     alpha.run("dmsetup suspend lab-tools")
     alpha.wait_until("ps -eo stat,comm | grep -q '^D.*nfsd'", 60, "nfsd is stuck")
@@ -68,7 +68,7 @@ def test_a_server_that_cannot_end_is_named_and_waited_for(lab: Lab) -> None:
 @pytest.mark.deadline(1500)
 def test_a_half_copied_side_is_never_served(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     for node in (alpha, beta):
         node.run("drbdsetup disk-options 1 --c-plan-ahead=0 --resync-rate=64 --c-min-rate=0 --c-max-rate=64", 30)
     beta.run("drbdadm invalidate tools", 60)

@@ -75,7 +75,7 @@ def killed(node: Machine, arguments: str, step: str) -> None:
 def test_down_and_up_killed_at_every_step(lab: Lab) -> None:
     """Each run is killed one step later than the one before, so that each goes on from what a dead one left."""
     alpha, beta = lab["alpha"], lab["beta"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     assert planned(alpha, "down") == DOWN, "the steps have changed: change the list here"
     for step in DOWN:
         killed(alpha, "down --yes", step)
@@ -96,7 +96,7 @@ def test_down_and_up_killed_at_every_step(lab: Lab) -> None:
 @pytest.mark.deadline(1800)
 def test_a_switchover_killed_on_either_node_is_finished_by_the_next(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]
-    load = Load(lab["client"], MOUNT, pause=0.3).start()
+    load = Load(lab["client"], MOUNT).start()
     agent_killed(alpha, beta, "block")
     assert safe(lab)["alpha"].serving
     killed(alpha, "switchover --yes", "stop-server")

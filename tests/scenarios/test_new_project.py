@@ -30,7 +30,7 @@ def lab(stages: Stages) -> Lab:
 @pytest.mark.deadline(1200)
 def test_a_new_project_gets_its_share(lab: Lab) -> None:
     alpha, client = lab["alpha"], lab["client"]
-    load = Load(client, MOUNT, pause=0.3).start()
+    load = Load(client, MOUNT).start()
     instance = Instance(client, "maps-1", ADDRESS).create()
     known = {"tools": {"instances": {"client": client.ip(FRONT)}}, "maps": {"instances": {"maps-1": ADDRESS}}}
     for name in NODES:
