@@ -50,14 +50,15 @@ backup:
 """Source and target on one machine: what LVM does is the same."""
 WITNESS = """
 known=" $(cat /run/known) "
+found() { [[ -b $1 && $known != *" $1 "* ]] && dmsetup table "$1" | grep -q ' snapshot ' && exec 3<"$1"; }
 while :; do
-    for each in /dev/lab/labstore-tools-*; do [[ -b $each && $known != *" $each "* ]] && break 2; done
+    for each in /dev/lab/labstore-tools-*; do found "$each" && break 2; done
     sleep 0.5
 done
-exec 3<"$each"
 sha256sum <&3 >/run/witness.part && mv /run/witness.part /run/witness.sum
 """
-"""Plain programs that hold and read the source's next snapshot while labstore reads it."""
+"""Plain programs that hold and read the source's next snapshot while labstore reads it. For a moment LVM shows the room
+of a snapshot under its name, before it is one."""
 
 
 def backup(vault: Machine, arguments: str, check: bool = True, deadline: float = SLOW) -> Result:
