@@ -56,7 +56,8 @@ class Telling:
             self._stored(start, min(_SENT_AT_ONCE, self.known - start))
         looking, begin = self._looking, self.known * self._looking.geometry.block_size
         pieces = whole_blocks(looking.device.extents(begin, looking.geometry.size), looking.geometry)
-        for piece, blocks in Readers(looking.crew, "target-reader", pieces, looking.geometry, looking.read):
+        at_hand = looking.device.at_hand
+        for piece, blocks in Readers(looking.crew, "target-reader", pieces, looking.geometry, looking.read, at_hand):
             if blocks is None:
                 self._empty(piece)
             else:
@@ -119,7 +120,8 @@ class Scrub:
 
     def run(self) -> None:
         looking, read = self._looking, 0
-        for piece, blocks in Readers(looking.crew, "scrub", self._pieces(), looking.geometry, looking.read_device, 1):
+        readers = Readers(looking.crew, "scrub", self._pieces(), looking.geometry, looking.read_device, count=1)
+        for piece, blocks in readers:
             found = bytes(piece.count * SIZE) if blocks is None else looking.digests(blocks)
             read += piece.count * looking.geometry.block_size
             if found != looking.store.get(piece.start, piece.count):

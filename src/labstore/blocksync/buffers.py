@@ -1,12 +1,12 @@
 """Buffers that are made once and used again, each at the start of a page and cut into blocks once and for all; and
-the readers that fill them ahead of whoever needs them."""
+the readers that fill them."""
 
 from __future__ import annotations
 
 import mmap
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from labstore.blocksync.crew import Crew, Lane
 from labstore.blocksync.devices import Extent
@@ -15,6 +15,8 @@ from labstore.blocksync.messages import Geometry
 
 AHEAD = 4
 """Buffers per reader: what may be read before it is needed."""
+MOST = 4 * AHEAD
+"""Pieces that may wait behind one that is being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,12 @@ class Buffer:
 
 @dataclass(slots=True)
 class _Slot:
-    """Pieces that are read together, as many as one buffer holds."""
+    """Pieces that are read together, into a buffer. `far`: by a thread, since they have to come from the device."""
 
     pieces: list[Piece]
-    buffer: Buffer | None
-    done: threading.Lock = field(default_factory=threading.Lock)
+    far: bool
+    buffer: Buffer
+    full: bool = False
     error: BaseException | None = None
 
     def places(self) -> Iterator[tuple[Piece, int]]:
@@ -62,8 +65,12 @@ class _Slot:
 
 
 class Readers:
-    """Reads pieces ahead, in order, with `count` threads. Iterate over it: each piece with its blocks (None where it
-    has no data), which are good until the next piece is asked for."""
+    """Reads pieces. Iterate over it: each piece in order with its blocks (None where it has no data), which are good
+    until the next piece is asked for.
+
+    What is `at_hand` is read when its turn comes, by whoever iterates: to copy memory in another thread would cost
+    more than it saves. The rest is read ahead by `count` threads.
+    """
 
     def __init__(
         self,
@@ -72,81 +79,79 @@ class Readers:
         pieces: Iterable[Piece],
         geometry: Geometry,
         read: Callable[[memoryview, int, int], None],
+        at_hand: Callable[[int, int], bool] = lambda _offset, _length: False,
         count: int = 2,
     ) -> None:
-        self._geometry, self._read, self._pieces = geometry, read, iter(pieces)
-        self._turn = threading.Lock()
-        self._held: Piece | None = None
-        self._free: Lane[Buffer] = crew.lane(AHEAD)
-        self._ready: Lane[_Slot | None] = crew.lane(4 * AHEAD)
-        for _ in range(AHEAD):
-            self._free.put(Buffer(geometry.block_size))
-        self._left = count
+        self._pieces, self._geometry, self._read, self._at_hand = pieces, geometry, read, at_hand
+        self._near = Buffer(geometry.block_size)
+        self._free = [Buffer(geometry.block_size) for _ in range(AHEAD)]
+        self._asked: Lane[_Slot] = crew.lane(AHEAD)
+        self._filled: Lane[_Slot] = crew.lane(AHEAD)
         for number in range(count):
             crew.start(f"{name}-{number}", self._work)
 
     def _work(self) -> None:
-        while (slot := self._next()) is not None:
+        while True:
+            slot = self._asked.get()
             try:
-                if slot.buffer is not None:
-                    self._fill(slot, slot.buffer)
+                self._fill(slot)
             except BaseException as error:  # noqa: BLE001 - raised again where the piece is waited for
                 slot.error = error
-            finally:
-                slot.done.release()
+            self._filled.put(slot)
 
-    def _fill(self, slot: _Slot, buffer: Buffer) -> None:
-        size = self._geometry.block_size
+    def _fill(self, slot: _Slot) -> None:
         for piece, at in slot.places():
             if piece.data:
-                start = piece.start * size
-                end = min(start + piece.count * size, self._geometry.size)
-                self._read(buffer.view[at * size :], end - start, start)
+                offset, length = self._bytes(piece)
+                self._read(slot.buffer.view[at * self._geometry.block_size :], length, offset)
 
-    def _next(self) -> _Slot | None:
-        """The next pieces with a buffer for them, entered in order; None at the end."""
-        with self._turn:
-            try:
-                pieces = self._some()
-            except BaseException as error:  # noqa: BLE001 - as above
-                slot = _Slot([], None, error=error)
-                self._ready.put(slot)
-                return None
-            if not pieces:
-                self._left -= 1
-                if not self._left:
-                    self._ready.put(None)
-                return None
-            slot = _Slot(pieces, self._free.get() if any(piece.data for piece in pieces) else None)
-            slot.done.acquire()
-            self._ready.put(slot)
-            return slot
-
-    def _some(self) -> list[Piece]:
-        """Pieces that fit one buffer: threads hand over a buffer at a time, not single blocks."""
-        taken, room = list[Piece](), FAN
-        while room and len(taken) < FAN:
-            piece, self._held = self._held or next(self._pieces, None), None
-            if piece is None:
-                break
-            needed = piece.count if piece.data else 0
-            if needed > room:
-                self._held = piece
-                break
-            taken.append(piece)
-            room -= needed
-        return taken
+    def _bytes(self, piece: Piece) -> tuple[int, int]:
+        """From where on, and how many."""
+        size = self._geometry.block_size
+        return piece.start * size, min(piece.count * size, self._geometry.size - piece.start * size)
 
     def __iter__(self) -> Iterator[tuple[Piece, list[memoryview] | None]]:
-        while (slot := self._ready.get()) is not None:
-            with slot.done:
-                pass
-            if slot.error is not None:
-                raise slot.error
-            for piece, at in slot.places():
-                yield piece, slot.buffer.blocks(piece, self._geometry, at) if slot.buffer and piece.data else None
-            if slot.buffer is not None:
-                self._free.put(slot.buffer)
+        ahead = deque[_Slot]()
+        for pieces, far in self._gathered():
+            while far and not self._free:
+                yield from self._out(ahead.popleft())
+            slot = _Slot(pieces, far, self._free.pop() if far else self._near)
+            if far:
+                self._asked.put(slot)
+            ahead.append(slot)
+            while ahead and (len(ahead) > MOST or not ahead[0].far):
+                yield from self._out(ahead.popleft())
+        for slot in ahead:
+            yield from self._out(slot)
+
+    def _gathered(self) -> Iterator[tuple[list[Piece], bool]]:
+        """Pieces that are far as many at a time as one buffer holds, since threads hand over a buffer at a time and
+        not single blocks; one that is near alone."""
+        far, room = list[Piece](), FAN
+        for piece in self._pieces:
+            near = not piece.data or self._at_hand(*self._bytes(piece))
+            if far and (len(far) == FAN or (piece.data and (near or piece.count > room))):
+                yield far, True
+                far, room = [], FAN
+            if near and not far:
+                yield [piece], False
+            else:
+                far.append(piece)
+                room -= piece.count if piece.data else 0
+        if far:
+            yield far, True
+
+    def _out(self, slot: _Slot) -> Iterator[tuple[Piece, list[memoryview] | None]]:
+        if not slot.far:
+            self._fill(slot)
+        while slot.far and not slot.full:
+            self._filled.get().full = True
+        if slot.error is not None:
+            raise slot.error
+        for piece, at in slot.places():
+            yield piece, slot.buffer.blocks(piece, self._geometry, at) if piece.data else None
+        if slot.far:
+            self._free.append(slot.buffer)
 
 
 def whole_blocks(extents: Iterable[Extent], geometry: Geometry) -> Iterator[Piece]:

@@ -69,8 +69,12 @@ class Crew:
         return lane
 
     def ends_with(self, ending: Callable[[], None]) -> None:
+        """Do this when the crew stops: now, if it has."""
         with self._lock:
-            self._endings.append(ending)
+            if not self.stopping.is_set():
+                self._endings.append(ending)
+                return
+        ending()
 
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
@@ -92,7 +96,7 @@ class Crew:
             if self.error is None and error is not None:
                 self.error = error
             endings, self._endings = self._endings, []
-        self.stopping.set()
+            self.stopping.set()
         for ending in endings:
             ending()
 

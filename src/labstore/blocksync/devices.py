@@ -74,7 +74,7 @@ class Device:
     def read(self, buffer: memoryview, length: int, offset: int) -> None:
         """Fill the first `length` bytes of `buffer` from `offset` on. `buffer` starts at a page and has room for whole
         pages; `offset` is a multiple of 4096."""
-        if self._direct is None or self._resident(offset, length):
+        if self._direct is None or self.at_hand(offset, length):
             self._fill(self._descriptor, buffer, length, offset)
         else:
             self.read_device(buffer, length, offset)
@@ -89,7 +89,8 @@ class Device:
         else:
             self._fill(self._direct, buffer, -(-length // PAGE) * PAGE, offset, length)
 
-    def _resident(self, offset: int, length: int) -> bool:
+    def at_hand(self, offset: int, length: int) -> bool:
+        """Whether reading this is copying from the page cache and nothing else. False where nobody can tell."""
         with self._asking:
             return self._residency is not None and self._residency.resident(offset, length)
 

@@ -108,7 +108,8 @@ class SourceEnd(End):
             else:
                 comparison.adopt(plan.start)
                 pieces = whole_blocks(self._device.extents(plan.start * plan.block_size, size), geometry)
-            comparison.run(Readers(self.crew, "reader", pieces, geometry, self._read), hints is not None)
+            readers = Readers(self.crew, "reader", pieces, geometry, self._read, self._device.at_hand)
+            comparison.run(readers, hints is not None)
             self._finish(copy, comparison, outbox, token, answers)
 
     def _provided(self) -> Provided:
