@@ -217,7 +217,9 @@ def run(found: Run) -> None:
         reports(found.reports)
     line()
     if found.done:
-        click.secho(f"{found.verb}: done in {found.seconds:.1f} s", fg="green", bold=True)
+        took = any(moved.results for _, moved in found.moves)
+        words = f"done in {found.seconds:.1f} s" if took else "nothing was to be done"
+        click.secho(f"{found.verb}: {words}", fg="green", bold=True)
     else:
         words = "refused; nothing was done" if found.refused else "not done"
         click.secho(f"{found.verb}: {words}", fg="red", bold=True)
