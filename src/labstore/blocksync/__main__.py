@@ -5,17 +5,24 @@ It is what `labstore blocksync serve` is, without the time that loading a comman
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labstore.blocksync.ends import End
-from labstore.blocksync.serve import serve
-from labstore.reports.blocksync import SyncFailed
+if TYPE_CHECKING:
+    from labstore.blocksync.ends import End
 
 
 def main() -> int:
     """Returns the exit status: 0 when the session ended well, 1 when it did not and the caller knows why."""
+    gc.disable()  # what is loaded stays: looking for garbage in it would take a tenth of the time
+    from labstore.blocksync.serve import serve  # noqa: PLC0415 - as just said
+    from labstore.reports.blocksync import SyncFailed  # noqa: PLC0415
+
+    gc.freeze()
+    gc.enable()
 
     def started(end: End) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labstore.blocksync.index import IndexFolder, IndexState, Unreadable, folder_name
@@ -86,9 +85,16 @@ def _locked(held: contextlib.ExitStack, caches: Path, label: str, volume: str) -
     except locks.Locked:
         return False
     others = sorted((each for each in path.parent.iterdir() if each != path), key=lambda each: each.stat().st_mtime)
-    for old in others[: max(0, len(others) + 1 - KEPT)]:
-        shutil.rmtree(old, ignore_errors=True)
+    _remove(others[: max(0, len(others) + 1 - KEPT)])
     return True
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    if folders:
+        import shutil  # noqa: PLC0415 - used by one run in many
+
+        for each in folders:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _passing(held: contextlib.ExitStack) -> Path:

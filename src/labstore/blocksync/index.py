@@ -141,6 +141,16 @@ def folder_name(path: str) -> str:
     return f"{plain}-{blake3(path.encode()).hexdigest(6)}"
 
 
+def target_index(state: Path, path: str) -> Path:
+    """The folder of a target's index."""
+    return state / "targets" / folder_name(path)
+
+
+def source_caches(state: Path) -> Path:
+    """The folder of a source's copies of indexes."""
+    return state / "sources"
+
+
 def _encoded(state: IndexState) -> bytes:
     body = strict.dumps(state).decode()
     return json.dumps({"header": body, "digest": blake3(body.encode()).hexdigest()}).encode()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from labstore.blocksync.channel import PATIENCE, Channel
 from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.index import source_caches, target_index
 from labstore.blocksync.messages import FaultSaid, Hello, Welcome, limits_of, options_of
-from labstore.blocksync.session import source_caches, target_index
 from labstore.blocksync.source import SourceEnd, SourceSpec
 from labstore.blocksync.target import TargetEnd, TargetSpec
 from labstore.blocksync.throttle import Throttle

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labstore.blocksync.channel import PATIENCE, Channel
 from labstore.blocksync.ends import End, Meter
-from labstore.blocksync.index import folder_name
+from labstore.blocksync.index import source_caches, target_index
 from labstore.blocksync.messages import Committed, Complete, Hello, Welcome, limits_text, options_text
 from labstore.blocksync.source import SourceEnd, SourceSpec
 from labstore.blocksync.target import TargetEnd, TargetSpec
@@ -28,16 +28,6 @@ STATE_DIR = Path("/var/lib/labstore/blocksync")
 CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "{state}")
 _SECOND_LOOK = (TargetChanged, RootsDiffer, HintLied)
 """What another try, with less believed, sets right at once."""
-
-
-def target_index(state: Path, path: str) -> Path:
-    """The folder of a target's index."""
-    return state / "targets" / folder_name(path)
-
-
-def source_caches(state: Path) -> Path:
-    """The folder of a source's copies of indexes."""
-    return state / "sources"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,9 +185,12 @@ class SourceEnd(End):
 
     def _samples(self, geometry: Geometry) -> tuple[str, ...]:
         """Blocks chosen by chance, read once more from the device, by a digest that owes nothing to ours."""
-        count, buffer = min(self._spec.options.samples, geometry.blocks), Buffer(geometry.block_size)
-        found: list[str] = []
-        for block in sorted(random.SystemRandom().sample(range(geometry.blocks), count)):
+        if not self._spec.options.samples:
+            return ()
+        import hashlib  # noqa: PLC0415 - of all that runs only the backups' ask for samples
+
+        buffer, found = Buffer(geometry.block_size), list[str]()
+        for block in _by_chance(geometry.blocks, self._spec.options.samples):
             length = geometry.length(block)
             self._device.read_device(buffer.view, length, block * geometry.block_size)
             found.append(f"{block} {hashlib.sha256(buffer.view[:length]).hexdigest()}")
@@ -292,13 +293,19 @@ class _Comparison:
 
 def _hinted(hints: Hints, geometry: Geometry) -> Iterator[Piece]:
     """What the hints say, and a sample of the rest."""
-    chosen = sorted(random.SystemRandom().sample(range(geometry.blocks), min(SAMPLE, geometry.blocks)))
-    samples = (Piece(block, 1, sample=True) for block in chosen)
+    samples = (Piece(block, 1, sample=True) for block in _by_chance(geometry.blocks, SAMPLE))
     done = 0
     for piece in heapq.merge(_told(hints, geometry), samples, key=lambda each: each.start):
         if piece.start >= done:
             yield piece
             done = piece.start + piece.count
+
+
+def _by_chance(blocks: int, count: int) -> list[int]:
+    """So many of the blocks, or all of them, in rising order."""
+    import random  # noqa: PLC0415 - most runs look at everything or at nothing
+
+    return sorted(random.SystemRandom().sample(range(blocks), min(count, blocks)))
 
 
 def _told(hints: Hints, geometry: Geometry) -> Iterator[Piece]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -66,7 +65,7 @@ def switch_symlink(link: Path, target: str) -> None:
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A name beside `path` to build under; renamed over `path` at the end, removed on an error."""
-    new = path.with_name(STAGED + secrets.token_hex(8))
+    new = path.with_name(STAGED + os.urandom(8).hex())
     try:
         yield new
         new.rename(path)

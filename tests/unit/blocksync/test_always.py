@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from labstore.blocksync.devices import Device
-from labstore.blocksync.session import target_index
+from labstore.blocksync.index import target_index
 from labstore.formats.change_hints import render
 from labstore.model.block_sync import Algorithm, Options, Pass, Permit
 from labstore.model.change_hints import Hints

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from labstore.blocksync.devices import Device
-from labstore.blocksync.index import IndexFolder
-from labstore.blocksync.session import target_index
+from labstore.blocksync.index import IndexFolder, target_index
 from labstore.blocksync.source import SourceEnd
 from labstore.blocksync.target import TargetEnd
 from labstore.model.block_sync import Algorithm, Options, Pass, Permit
