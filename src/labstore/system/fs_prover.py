@@ -17,6 +17,8 @@ from labstore.system.beneath import open_beneath
 
 CHECK_DEADLINE = 12 * 3600.0
 _CANARY_LIMIT = 256
+_LATER = 900.0
+"""Seconds that may lie between the moment of a generation and its snapshot: a source is reached at the fifth try."""
 
 
 class Failed(Exception):
@@ -90,9 +92,10 @@ class _Run:
             names = sum(1 for _ in self.point.iterdir())
             if settings.canary is not None:
                 age = (moment - self._canary(settings.canary)).total_seconds()
-                if not -60 <= age <= settings.canary_age:
-                    raise Failed(f"the canary {settings.canary} was written {age:.0f} s before the backup")
-                self.held["canary"] = f"written {age:.0f} s before"
+                written = f"written {abs(age):.0f} s {'before' if age >= 0 else 'after'} the backup was begun"
+                if not -_LATER <= age <= settings.canary_age:
+                    raise Failed(f"the canary {settings.canary} was {written}")
+                self.held["canary"] = written
         return f"{kind} mounts, with {names} names at its root"
 
     def _canary(self, path: str) -> datetime:
