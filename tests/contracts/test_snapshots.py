@@ -178,6 +178,9 @@ def test_tags_can_be_added_and_changed(case: Case) -> None:
     case.made.tag("labstore-tools-4", {"proof": "proven"})
     case.made.tag("labstore-tools-4", {"proof": "failed"})
     assert dict(listed(case.made)[0].tags) == {**TAGS, "proof": "failed"}
+    for proven in ("then", "now", "now"):
+        case.made.tag("labstore-tools-4", {"proof": "failed", "proven": proven})
+        assert dict(listed(case.made)[0].tags) == {**TAGS, "proof": "failed", "proven": proven}, "what stays is there"
     case.made.remove("labstore-tools-4")
 
 

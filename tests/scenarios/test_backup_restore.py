@@ -101,6 +101,7 @@ def test_a_volume_comes_back_onto_a_fresh_pair(lab: Lab, figures: list[Figure]) 
     copied = next(number for number, command in enumerate(page) if "restore" in command)
     back = next(number for number, command in enumerate(page) if command.startswith("labstore failover up"))
     pair = timed(lab, page[:copied])
+    assert [each["proof"] for each in generations(vault)] == ["proven"]
     volume = timed(lab, page[copied : copied + 1])
     again = timed(lab, page[copied + 1 : back + 1])
     began = time.monotonic()

@@ -88,7 +88,8 @@ class FakeLvm:
 
     def _lvchange(self, words: list[str]) -> None:
         lv, options = self.lvs[words[-1].removeprefix(self.group + "/")], _options(words)
-        lv.tags = [tag for tag in lv.tags if tag not in options.get("--deltag", [])] + options.get("--addtag", [])
+        tags = dict.fromkeys([*lv.tags, *options.get("--addtag", [])])
+        lv.tags = [tag for tag in tags if tag not in options.get("--deltag", [])]  # the real one deletes last, too
 
     def _lvextend(self, words: list[str]) -> None:
         self.lvs[words[-1].removeprefix(self.group + "/")].size = int(_options(words)["--size"][0].rstrip("b"))

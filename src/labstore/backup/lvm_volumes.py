@@ -84,11 +84,14 @@ class LvmSnapshots:
         return self._snapshot(self._ours(name))
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
-        found = self._ours(name)
-        old = {key: value for key, value in found.tags.items() if key in tags}
+        before = self._ours(name).tags
+        # what stays is not named: of a tag that is to go and to come LVM leaves nothing
+        new = {key: value for key, value in tags.items() if before.get(key) != value}
+        old = {key: before[key] for key in new if key in before}
         words = (word for tag in tag_words(old) for word in ("--deltag", tag))
-        more = (word for tag in tag_words(tags) for word in ("--addtag", tag))
-        self._do("lvchange", "--yes", *words, *more, self._full(name))
+        more = (word for tag in tag_words(new) for word in ("--addtag", tag))
+        if new:
+            self._do("lvchange", "--yes", *words, *more, self._full(name))
 
     def remove(self, name: str) -> None:
         found = self._look(name)
