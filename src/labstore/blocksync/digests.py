@@ -7,7 +7,7 @@ up to the root. Every level has its own key, so that no node can pass for a bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from blake3 import blake3
@@ -47,9 +47,14 @@ def block_hasher(algorithm: Algorithm, key: bytes, block_size: int) -> BlockHash
     return digests
 
 
-def first_difference(one: bytes, other: bytes) -> int:
-    """The number of the first block whose digests differ. Raises StopIteration where none do."""
-    return next(at for at in range(len(one) // SIZE) if one[at * SIZE :][:SIZE] != other[at * SIZE :][:SIZE])
+def differences(one: bytes, other: bytes) -> Iterator[int]:
+    """The numbers of the blocks whose digests differ, in rising order. What is equal costs next to nothing."""
+    last, bits = len(one) // SIZE - 1, 8 * SIZE
+    left = int.from_bytes(one) ^ int.from_bytes(other)
+    while left:
+        at = (left.bit_length() - 1) // bits
+        yield last - at
+        left &= (1 << at * bits) - 1
 
 
 def _blake3(key: bytes) -> BlockHasher:

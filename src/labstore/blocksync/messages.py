@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, TypeVar
-
-import zstandard
 
 from labstore.blocksync import strict
 from labstore.blocksync.digests import SIZE, Bytes
@@ -357,19 +355,19 @@ class Data:
 
 
 def pack_data(
-    blocks: Sequence[int], digests: bytes, content: Sequence[Bytes], packer: zstandard.ZstdCompressor | None
+    blocks: Sequence[int], digests: bytes, content: Sequence[Bytes], pack: Callable[[bytes], bytes] | None
 ) -> list[Bytes]:
-    """The payload of DATA in parts; compressed where a packer is given and it helps."""
+    """The payload of DATA in parts; packed where that is given and helps."""
     head = struct.pack(f"!{len(blocks)}Q", *blocks)
-    if packer is not None:
+    if pack is not None:
         whole = b"".join(content)
-        packed = packer.compress(whole)
+        packed = pack(whole)
         if len(packed) < len(whole):
             return [_DATA.pack(len(blocks), 1), head, digests, packed]
     return [_DATA.pack(len(blocks), 0), head, digests, *content]
 
 
-def unpack_data(payload: bytearray, geometry: Geometry, unpacker: zstandard.ZstdDecompressor) -> Data:
+def unpack_data(payload: bytearray, geometry: Geometry) -> Data:
     """Blocks in rising order, all within the device, with content of exactly their lengths. Raises BadFrame.
 
     Nothing is unpacked before it is certain how long it will be.
@@ -387,18 +385,9 @@ def unpack_data(payload: bytearray, geometry: Geometry, unpacker: zstandard.Zstd
     length = (count - 1) * geometry.block_size + geometry.length(blocks[-1])
     content: Bytes = memoryview(payload)[at:]
     if packed:
-        content = _unpacked(content, length, unpacker)
+        from labstore.blocksync.packing import unpacked  # noqa: PLC0415 - see there
+
+        content = unpacked(content, length)
     if len(content) != length:
         raise BadFrame("data of another length than its blocks")
     return Data(blocks, bytes(payload[at - count * SIZE : at]), content)
-
-
-def _unpacked(content: Bytes, length: int, unpacker: zstandard.ZstdDecompressor) -> bytes:
-    try:
-        if zstandard.frame_content_size(content) != length:
-            raise BadFrame("packed data of another length than its blocks")
-        if zstandard.get_frame_parameters(content).window_size > 8 << 20:
-            raise BadFrame("packed data that needs too much memory")
-        return unpacker.decompress(content, max_output_size=length, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise BadFrame(f"packed data is broken: {error}") from None

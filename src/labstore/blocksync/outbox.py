@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-
-import zstandard
+from collections.abc import Callable
 
 from labstore.blocksync.channel import Channel
 from labstore.blocksync.crew import Crew, Lane
@@ -113,7 +112,7 @@ class _Packer:
     PROBE = 32
 
     def __init__(self, channel: Channel) -> None:
-        self._packer = zstandard.ZstdCompressor(level=1, write_content_size=True)
+        self._pack: Callable[[bytes], bytes] | None = None
         self._channel = channel
         self._number = 0
         self._pack_time = self._saved = 0.0
@@ -124,7 +123,11 @@ class _Packer:
         pack = self._worth_it or self._number % self.PROBE == 1
         whole = sum(map(len, blocks.content))
         started = time.monotonic()
-        parts = pack_data(blocks.numbers, b"".join(blocks.digests), blocks.content, self._packer if pack else None)
+        if pack and self._pack is None:
+            from labstore.blocksync.packing import packer  # noqa: PLC0415 - see there
+
+            self._pack = packer()
+        parts = pack_data(blocks.numbers, b"".join(blocks.digests), blocks.content, self._pack if pack else None)
         if pack:
             self._pack_time = _towards(self._pack_time, (time.monotonic() - started) / whole)
             self._saved = _towards(self._saved, max(0.0, 1 - sum(map(len, parts)) / whole))

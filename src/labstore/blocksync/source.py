@@ -15,7 +15,7 @@ from labstore.blocksync.cache import Copy, copy_of
 from labstore.blocksync.channel import Channel, Frame, broken
 from labstore.blocksync.crew import Lane
 from labstore.blocksync.devices import Device
-from labstore.blocksync.digests import SIZE, ZERO, BlockHasher, block_hasher
+from labstore.blocksync.digests import SIZE, ZERO, BlockHasher, block_hasher, differences
 from labstore.blocksync.ends import End, Meter
 from labstore.blocksync.messages import (
     Committed,
@@ -269,10 +269,8 @@ class _Comparison:
 
     def _differs(self, piece: Piece, blocks: list[memoryview], before: bytes, now: bytes) -> None:
         self._copy.dirty()
-        for number, block in enumerate(blocks):
+        for number in differences(now, before):
             digest = now[number * SIZE : (number + 1) * SIZE]
-            if digest == before[number * SIZE : (number + 1) * SIZE]:
-                continue
             self._changed(1)
             if piece.sample:
                 raise SyncFailed(HintLied(self._path, piece.start * self._plan.block_size))
@@ -280,7 +278,7 @@ class _Comparison:
                 self.zeroed += 1
                 self._outbox.zeros(piece.start + number, 1)
             else:
-                self._outbox.data(piece.start + number, digest, block)
+                self._outbox.data(piece.start + number, digest, blocks[number])
         self._copy.store.put(piece.start, now)
 
     def _changed(self, count: int) -> None:

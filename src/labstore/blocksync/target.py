@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-import zstandard
 from blake3 import blake3
 
 from labstore.blocksync.answering import Looking, Scrub, Scrubbed, Suspect, Telling
@@ -18,7 +17,7 @@ from labstore.blocksync.channel import Channel, Frame, broken
 from labstore.blocksync.crew import Lane
 from labstore.blocksync.decide import Decision, Found, decide, refusal
 from labstore.blocksync.devices import Target
-from labstore.blocksync.digests import block_hasher, first_difference
+from labstore.blocksync.digests import block_hasher, differences
 from labstore.blocksync.ends import End, Meter
 from labstore.blocksync.index import IndexFolder, IndexState, Unreadable
 from labstore.blocksync.messages import (
@@ -183,7 +182,6 @@ class _Bringing:
         self._inbox: Lane[Frame | Suspect | Scrubbed] = end.crew.lane(_INBOX)
         self._position = self._settled = decision.start
         self._passed = Pass.BOTH
-        self._unpacker = zstandard.ZstdDecompressor()
 
     def close(self) -> None:
         self.store.close()
@@ -248,7 +246,7 @@ class _Bringing:
                 return
             self._open_header()
             if frame.kind is Kind.DATA:
-                self._writer.data(unpack_data(frame.payload, self._geometry, self._unpacker))
+                self._writer.data(unpack_data(frame.payload, self._geometry))
             else:
                 self._writer.zeros(unpack_ranges(frame.payload, self._geometry.blocks))
         except BadFrame as error:
@@ -267,7 +265,7 @@ class _Bringing:
         self._writer.settle()
         found, said = self._writer.on_device(suspect.piece), self.store.get(suspect.piece.start, suspect.piece.count)
         if found != said:
-            offset = (suspect.piece.start + first_difference(found, said)) * self._geometry.block_size
+            offset = (suspect.piece.start + next(differences(found, said))) * self._geometry.block_size
             raise SyncFailed(TargetChanged(self._spec.path, offset))
 
     # --- the header -------------------------------------------------------------------------------------------------

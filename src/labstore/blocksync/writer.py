@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from labstore.blocksync.buffers import Buffer, Piece, cut, whole_blocks
 from labstore.blocksync.channel import broken
 from labstore.blocksync.devices import Target
-from labstore.blocksync.digests import SIZE, BlockHasher, first_difference
+from labstore.blocksync.digests import SIZE, BlockHasher, differences
 from labstore.blocksync.messages import Data, Geometry, Range
 from labstore.blocksync.store import DigestStore
 from labstore.reports.blocksync import ReadBackDiffers, SyncFailed
@@ -103,7 +103,7 @@ class Writer:
     def _check(self, piece: Piece, digests: bytes) -> None:
         found = self.on_device(piece)
         if found != digests:
-            offset = (piece.start + first_difference(found, digests)) * self._geometry.block_size
+            offset = (piece.start + next(differences(found, digests))) * self._geometry.block_size
             raise SyncFailed(ReadBackDiffers(self._target.path, offset))
         start = piece.start * self._geometry.block_size
         self._target.let_go(start, piece.count * self._geometry.block_size)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from labstore.blocksync import messages
 from labstore.blocksync.messages import Geometry, Message, pack_data, pack_ranges, unpack_data, unpack_ranges
+from labstore.blocksync.packing import packer
 from labstore.blocksync.wire import HEADER_SIZE, LIMITS, BadFrame, Checker, Kind, Sealer, session_keys
 from labstore.model.block_sync import BLOCK_SIZES
 
 GEOMETRY = Geometry(1000 * 16384 - 5000, 16384)
-UNPACKER = zstandard.ZstdDecompressor()
 SPOKEN = tuple(Message.__subclasses__())
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists) | st.dictionaries(
     st.text(), st.integers()
@@ -149,10 +149,10 @@ def test_data_that_was_meddled_with_stays_within_the_device(
     blocks: list[int], packed: bool, changes: list[tuple[int, int]]
 ) -> None:
     content = [bytes([block % 256]) * GEOMETRY.length(block) for block in blocks]
-    packer = zstandard.ZstdCompressor() if packed else None
-    payload = bytearray(b"".join(pack_data(blocks, bytes(16 * len(blocks)), content, packer)))
+    pack = packer() if packed else None
+    payload = bytearray(b"".join(pack_data(blocks, bytes(16 * len(blocks)), content, pack)))
     if not changes:
-        data = unpack_data(payload, GEOMETRY, UNPACKER)
+        data = unpack_data(payload, GEOMETRY)
         assert list(data.blocks) == blocks
         assert bytes(data.content) == b"".join(content)
     for at, value in changes:
@@ -162,7 +162,7 @@ def test_data_that_was_meddled_with_stays_within_the_device(
 
 def check_data(payload: bytearray) -> None:
     try:
-        data = unpack_data(payload, GEOMETRY, UNPACKER)
+        data = unpack_data(payload, GEOMETRY)
     except BadFrame:
         return
     assert all(a < b for a, b in pairwise(data.blocks))
@@ -174,10 +174,10 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(1 << 28))
     payload = bytearray(struct.pack("!IB3xQ", 1, 1, 3) + bytes(16) + bomb)
     with pytest.raises(BadFrame, match="another length"):
-        unpack_data(payload, GEOMETRY, UNPACKER)
+        unpack_data(payload, GEOMETRY)
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(1 << 28))
     with pytest.raises(BadFrame, match="another length"):
-        unpack_data(bytearray(payload[: -len(bomb)] + unsized), GEOMETRY, UNPACKER)
+        unpack_data(bytearray(payload[: -len(bomb)] + unsized), GEOMETRY)
 
 
 def test_the_geometry_of_every_block_size() -> None:
