@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from labstore.blocksync.index import IndexState, new_state
 from labstore.blocksync.messages import Offer
 from labstore.model.block_sync import Options, Permit
-from labstore.reports.blocksync import (
-    Fault,
+from labstore.reports.blocksync import Fault
+from labstore.reports.blocksync_target import (
     ForeignTarget,
     SourceEmpty,
     SourceShrunk,

@@ -220,6 +220,8 @@ class FaultSaid(Message):
 
     def report(self) -> Report:
         """The report, or its words where this end does not know it."""
+        from labstore.reports import blocksync_target as _  # noqa: F401, PLC0415 - it may be one of these
+
         known = Report.registry.get(self.code)
         if known is not None and issubclass(known, Fault):
             try:

@@ -11,8 +11,6 @@ from labstore.blocksync.channel import PATIENCE, Channel
 from labstore.blocksync.ends import End, Meter
 from labstore.blocksync.index import source_caches, target_index
 from labstore.blocksync.messages import FaultSaid, Hello, Welcome, limits_of, options_of
-from labstore.blocksync.source import SourceEnd, SourceSpec
-from labstore.blocksync.target import TargetEnd, TargetSpec
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import VERSION, BadFrame
 from labstore.model.block_sync import Limits, Options, Permit, Role
@@ -73,13 +71,24 @@ def _shaken(channel: Channel, state: Path, jail: Jail | None) -> End:
     except SyncFailed as failure:
         channel.farewell(FaultSaid.of(failure.report))
         raise
-    throttle = Throttle(called.limits)
-    if called.role is Role.TARGET:
-        target = TargetSpec(called.path, called.options, target_index(state, called.path), fixed=jail is not None)
-        return TargetEnd(channel, target, throttle, Meter())
+    return (
+        _target(channel, called, state, jail) if called.role is Role.TARGET else _source(channel, called, state, jail)
+    )
+
+
+def _target(channel: Channel, called: Called, state: Path, jail: Jail | None) -> End:
+    from labstore.blocksync.target import TargetEnd, TargetSpec  # noqa: PLC0415 - a source has no use for it
+
+    spec = TargetSpec(called.path, called.options, target_index(state, called.path), fixed=jail is not None)
+    return TargetEnd(channel, spec, Throttle(called.limits), Meter())
+
+
+def _source(channel: Channel, called: Called, state: Path, jail: Jail | None) -> End:
+    from labstore.blocksync.source import SourceEnd, SourceSpec  # noqa: PLC0415 - nor a target for this
+
     provide = jail.provide if jail else None
-    source = SourceSpec(called.path, called.options, source_caches(state), called.label, provide=provide)
-    return SourceEnd(channel, source, throttle, Meter())
+    spec = SourceSpec(called.path, called.options, source_caches(state), called.label, provide=provide)
+    return SourceEnd(channel, spec, Throttle(called.limits), Meter())
 
 
 def allowed(hello: Hello, jail: Jail | None) -> Called:

@@ -8,26 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labstore.blocksync.channel import PATIENCE, Channel
 from labstore.blocksync.ends import End, Meter
 from labstore.blocksync.index import source_caches, target_index
 from labstore.blocksync.messages import Committed, Complete, Hello, Welcome, limits_text, options_text
-from labstore.blocksync.source import SourceEnd, SourceSpec
-from labstore.blocksync.target import TargetEnd, TargetSpec
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import VERSION
 from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Place, Role, SyncResult
-from labstore.reports.blocksync import HintLied, OtherVersion, PeerLost, RootsDiffer, SyncFailed, TargetChanged
+from labstore.reports.blocksync import HintLied, OtherVersion, PeerLost, SyncFailed
 from labstore.system.piped import CannotStart, Piped
+
+if TYPE_CHECKING:
+    from labstore.blocksync.source import SourceEnd
+    from labstore.blocksync.target import TargetEnd
 
 TIDYING = 600.0
 """Seconds after a good copy in which the other end may put away what it read: to end it in the middle of that would
 leave LVM's work half done."""
 STATE_DIR = Path("/var/lib/labstore/blocksync")
 CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "{state}")
-_SECOND_LOOK = (TargetChanged, RootsDiffer, HintLied)
-"""What another try, with less believed, sets right at once."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Run:
                 notes.append(failure.report.message())
                 if isinstance(failure.report, HintLied):
                     options = replace(options, hints=None)
-                if not isinstance(failure.report, _SECOND_LOOK):
+                if not getattr(failure.report, "at_once", False):
                     self.pause(min(2.0 ** (attempt - 1), 30.0))
         raise AssertionError("the last attempt returns or raises")
 
@@ -118,28 +119,38 @@ class Run:
 
     def _shaken(self, channel: Channel, options: Options) -> SourceEnd | TargetEnd:
         """Shake hands, then be the end that is here."""
-        job, limits = self.job, self._limits or self.job.limits
+        job = self.job
         push = job.target.host is not None
         nonce = os.urandom(16).hex()
         role, path = (Role.TARGET, job.target.path) if push else (Role.SOURCE, job.source.path)
-        channel.say(Hello(VERSION, nonce, role, path, options_text(options), limits_text(limits), job.label))
+        channel.say(Hello(VERSION, nonce, role, path, options_text(options), limits_text(self._limits_now), job.label))
+        end = (self._source if push else self._target)(channel, options)
         welcome = channel.hear(Welcome)
         if welcome.version != VERSION:
             raise SyncFailed(OtherVersion(VERSION, welcome.version))
         channel.open_session(nonce, welcome.nonce, are_caller=True)
-        throttle = Throttle(limits)
-        end: SourceEnd | TargetEnd
-        if push:
-            spec = SourceSpec(job.source.path, options, source_caches(job.state), job.label, job.token)
-            end = SourceEnd(channel, spec, throttle, self.meter)
-        else:
-            index = target_index(job.state, job.target.path)
-            target = TargetSpec(job.target.path, options, index, allow=job.allow)
-            end = TargetEnd(channel, target, throttle, self.meter)
         self._end = end
         if self._stopped is not None:
             end.interrupt(self._stopped)
         return end
+
+    @property
+    def _limits_now(self) -> Limits:
+        return self._limits or self.job.limits
+
+    def _source(self, channel: Channel, options: Options) -> SourceEnd:
+        from labstore.blocksync.source import SourceEnd, SourceSpec  # noqa: PLC0415 - while the other end starts
+
+        job = self.job
+        spec = SourceSpec(job.source.path, options, source_caches(job.state), job.label, job.token)
+        return SourceEnd(channel, spec, Throttle(self._limits_now), self.meter)
+
+    def _target(self, channel: Channel, options: Options) -> TargetEnd:
+        from labstore.blocksync.target import TargetEnd, TargetSpec  # noqa: PLC0415 - as above
+
+        job = self.job
+        spec = TargetSpec(job.target.path, options, target_index(job.state, job.target.path), allow=job.allow)
+        return TargetEnd(channel, spec, Throttle(self._limits_now), self.meter)
 
 
 def _worth_another(failure: SyncFailed, stopped: str | None) -> bool:

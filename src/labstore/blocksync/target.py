@@ -38,17 +38,8 @@ from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import BadFrame, Kind
 from labstore.blocksync.writer import Writer
 from labstore.model.block_sync import Options, Pass, Permit
-from labstore.reports.blocksync import (
-    AlreadyRunning,
-    HintLied,
-    IndexFailed,
-    ReadBackDiffers,
-    RootsDiffer,
-    SourceChanged,
-    SyncFailed,
-    TargetChanged,
-    TargetGone,
-)
+from labstore.reports.blocksync import AlreadyRunning, HintLied, IndexFailed, SyncFailed
+from labstore.reports.blocksync_target import ReadBackDiffers, RootsDiffer, SourceChanged, TargetChanged, TargetGone
 from labstore.system import locks
 
 _INBOX = 4

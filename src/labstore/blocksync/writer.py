@@ -10,7 +10,8 @@ from labstore.blocksync.devices import Target
 from labstore.blocksync.digests import SIZE, BlockHasher, differences
 from labstore.blocksync.messages import Data, Geometry, Range
 from labstore.blocksync.store import DigestStore
-from labstore.reports.blocksync import ReadBackDiffers, SyncFailed
+from labstore.reports.blocksync import SyncFailed
+from labstore.reports.blocksync_target import ReadBackDiffers
 
 SETTLE_AT = 32 << 20
 """Bytes written after which they are brought to the device and read back."""

@@ -17,7 +17,8 @@ from labstore.blocksync.index import target_index
 from labstore.formats.change_hints import render
 from labstore.model.block_sync import Algorithm, Options, Pass, Permit
 from labstore.model.change_hints import Hints
-from labstore.reports.blocksync import BrokenProtocol, HintLied, PeerLost, Refusal, TargetChanged
+from labstore.reports.blocksync import BrokenProtocol, HintLied, PeerLost, Refusal
+from labstore.reports.blocksync_target import TargetChanged
 from tests.support.blocksync import Ended, Meddle, honest, run
 
 BLOCK = 4096

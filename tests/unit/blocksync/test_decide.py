@@ -10,7 +10,7 @@ from labstore.blocksync.decide import LEAST_BRAKE, Found, decide, refusal
 from labstore.blocksync.index import IndexState
 from labstore.blocksync.messages import Offer
 from labstore.model.block_sync import Algorithm, Options, Permit
-from labstore.reports import blocksync as said
+from labstore.reports import blocksync_target as said
 
 SIZE = 1000 * 16384
 NOW = 1_000_000.0

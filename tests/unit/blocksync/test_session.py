@@ -12,14 +12,14 @@ from labstore.blocksync.index import IndexFolder, target_index
 from labstore.blocksync.source import SourceEnd
 from labstore.blocksync.target import TargetEnd
 from labstore.model.block_sync import Algorithm, Options, Pass, Permit
-from labstore.reports.blocksync import (
+from labstore.reports.blocksync import TooMuchChanged
+from labstore.reports.blocksync_target import (
     ForeignTarget,
     SourceChanged,
     SourceShrunk,
     TargetChanged,
     TargetGone,
     TargetTooLarge,
-    TooMuchChanged,
 )
 from tests.support.blocksync import run
 
