@@ -20,7 +20,7 @@ from labstore.model.change_hints import Hints
 
 BLOCK = 16384
 ROOT = Path(__file__).parents[1]
-OURS = (sys.executable, "-m", "bench.children.blocksync")
+OURS = (sys.executable, "-m", "labstore", "blocksync")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _late(host: str, port: int) -> Iterator[int]:
 
 def over_ssh(images: Images, config: Path) -> tuple[str, ...]:
     """The arguments with which the source is read on the other machine."""
-    serve = f"cd {ROOT} && {sys.executable} -m bench.children.blocksync serve --state {images.state}/there"
+    serve = f"{sys.executable} -m labstore blocksync serve --state {images.state}/there"
     return ("--ssh-config", str(config), "--remote", serve, f"elsewhere:{images.source}")
 
 
