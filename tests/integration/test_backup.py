@@ -131,6 +131,14 @@ def test_a_canary_written_between_the_order_and_the_snapshot_is_as_good(site: Si
     assert [each["verdict"] for each in site.generations()] == ["proven"]
 
 
+def test_a_canary_that_was_being_written_is_no_proof(site: Site) -> None:
+    site.write("a run")
+    subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
+    (site.work / "canary").write_text("")
+    subprocess.run(["umount", site.work], check=True)
+    assert "holds no time: write it beside" in " ".join(site.do("run", "tools", expect=1).split())
+
+
 def test_a_canary_that_is_a_link_is_not_followed(site: Site) -> None:
     subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
     (site.work / "canary").unlink()

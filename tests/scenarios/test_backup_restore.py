@@ -14,7 +14,18 @@ from tests.lab.machine import Machine
 from tests.lab.stages import Stages
 from tests.scenarios.conftest import NODES
 from tests.scenarios.pair import MOUNT, SLOW, failover, serve
-from tests.scenarios.vault import COPIED, HOME, PAGE, WITH_VAULT, device, digest, generations, watch, watched
+from tests.scenarios.vault import (
+    COPIED,
+    HOME,
+    PAGE,
+    WITH_VAULT,
+    device,
+    digest,
+    generations,
+    watch,
+    watched,
+    write_canary,
+)
 from tests.scenarios.witness import await_whole, safe
 from tests.support.runbook import commands
 
@@ -92,6 +103,7 @@ def ruin(lab: Lab) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.deadline(2000)
 def test_a_volume_comes_back_onto_a_fresh_pair(lab: Lab, figures: list[Figure]) -> None:
     client, vault, beta = lab["client"], lab["vault"], lab["beta"]
@@ -110,7 +122,7 @@ def test_a_volume_comes_back_onto_a_fresh_pair(lab: Lab, figures: list[Figure]) 
     assert tree(client, f"{MOUNT}/home") == before
     client.run(f"echo new >{MOUNT}/home/new && sync {MOUNT}/home/new", 60)
     mounted = time.monotonic() - began
-    client.start_unit("canary", f"while :; do date -Is -u >{MOUNT}/backup-canary; sleep 5; done")
+    write_canary(client)
     await_whole(lab["alpha"], 300)
     watch(beta)
     timed(lab, page[back + 1 :])

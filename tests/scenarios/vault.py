@@ -153,6 +153,13 @@ def furnish(vault: Machine, volumes: str, site: str) -> None:
             vault.run(f"cd /opt/labstore && {line}", 60)
 
 
+def write_canary(client: Machine) -> None:
+    """Every few seconds, as the page says."""
+    (command,) = (line for line in commands(PAGE, "Setting up") if line.endswith(" backup-canary"))
+    again = command.replace("/data/project", MOUNT)
+    client.start_unit("canary", f"while :; do {again}; sleep 5; done")
+
+
 def build(lab: Lab) -> None:
     """By the words of the page: *Setting up*. The first copy is made by the unit that the timer starts."""
     vault, hosts = lab["vault"], list[str]()
@@ -166,7 +173,7 @@ def build(lab: Lab) -> None:
         hosts.append(" ".join((name, *node.out("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])))
     vault.put("/etc/labstore/backup_known_hosts", "\n".join(hosts) + "\n")
     client = lab["client"]
-    client.start_unit("canary", f"while :; do date -Is -u >{MOUNT}/backup-canary; sleep 5; done")
+    write_canary(client)
     client.run(f"head -c 32M /dev/urandom >{MOUNT}/base && {TREE} && sync -f {MOUNT}", 120)
     vault.run("systemctl start labstore-backup.service", SLOW)
 

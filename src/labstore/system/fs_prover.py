@@ -117,7 +117,7 @@ class _Run:
         try:
             found = datetime.fromisoformat(text)
         except ValueError:
-            raise Failed(f"the canary {path} holds no time") from None
+            raise Failed(f"the canary {path} holds no time: write it beside, and move it into place") from None
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     @contextlib.contextmanager
