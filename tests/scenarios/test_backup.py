@@ -106,6 +106,7 @@ def recovers(lab: Lab, standby: str = "beta", known: bool = True) -> None:
     assert digest(vault, device(newest)) == watched(node)
 
 
+@pytest.mark.long
 @pytest.mark.deadline(1500)
 def test_the_source_loses_its_power_in_the_middle(lab: Lab) -> None:
     vault, beta = lab["vault"], lab["beta"]
@@ -132,6 +133,7 @@ def test_the_source_loses_its_power_in_the_middle(lab: Lab) -> None:
     assert safe(lab)["alpha"].serving
 
 
+@pytest.mark.long
 @pytest.mark.deadline(900)
 def test_the_sources_snapshot_overflows(lab: Lab) -> None:
     """upstream #41, on the real device mapper."""

@@ -49,6 +49,7 @@ def test_cold_start_of_both_nodes(lab: Lab) -> None:
     kept(load, lab["alpha"])
 
 
+@pytest.mark.long
 @pytest.mark.deadline(1500)
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_cold_start_of_one_node(lab: Lab, name: str) -> None:
