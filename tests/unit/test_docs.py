@@ -53,7 +53,10 @@ def test_a_command_on_a_page_can_be_pasted(page: str, line: str) -> None:
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         if words[0].isupper() or words[0] == "...":
             return  # a placeholder
-        found = command.get_command(click.Context(command), words.pop(0))
+        try:
+            _, found, words = command.resolve_command(click.Context(command), words)
+        except click.UsageError:
+            found = None
         assert found is not None, f"{page}: {line}: there is no such command"
         command = found
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
