@@ -33,6 +33,7 @@ from labstore.blocksync.messages import (
     unpack_position,
     unpack_ranges,
 )
+from labstore.blocksync.settling import Settler
 from labstore.blocksync.store import DigestStore
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import BadFrame, Kind
@@ -167,7 +168,8 @@ class _Bringing:
             device.resize(decision.resize)
         self.store: DigestStore = folder.digests(self.state, fresh=not self.state.known)
         digests = block_hasher(self.state.algorithm, bytes.fromhex(self.state.key), self.state.block_size)
-        self._writer = Writer(device, self.store, self._geometry, digests, spec.allow)
+        self._settler = Settler(device, self.store, self._geometry, digests)
+        self._writer = Writer(end.crew, device, self._settler, self._geometry, digests, spec.allow)
         self._looking = Looking(end.crew, end.channel, end.throttle, device, self.store, self._geometry, digests)
         self._telling = Telling(self._looking, self.state.known)
         self._inbox: Lane[Frame | Suspect | Scrubbed] = end.crew.lane(_INBOX)
@@ -254,7 +256,7 @@ class _Bringing:
     def _look_again(self, suspect: Suspect) -> None:
         """Now that nothing is being written: is the device really not what the index says?"""
         self._writer.settle()
-        found, said = self._writer.on_device(suspect.piece), self.store.get(suspect.piece.start, suspect.piece.count)
+        found, said = self._settler.on_device(suspect.piece), self.store.get(suspect.piece.start, suspect.piece.count)
         if found != said:
             offset = (suspect.piece.start + next(differences(found, said))) * self._geometry.block_size
             raise SyncFailed(TargetChanged(self._spec.path, offset))
@@ -317,7 +319,7 @@ class _Bringing:
                 self._keep(of_a_moment=not isinstance(report, SourceChanged | HintLied))
 
     def _keep(self, of_a_moment: bool) -> None:
-        self._writer.settle()
+        self._writer.settle_alone()
         self.store.root()
         self.store.sync()
         resumable = of_a_moment and self._passed is not Pass.HINTED

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from labstore.blocksync.crew import Crew
 from labstore.blocksync.devices import Target
 from labstore.blocksync.digests import block_hasher
 from labstore.blocksync.messages import Data, Geometry
+from labstore.blocksync.settling import Settler
 from labstore.blocksync.store import DigestStore
 from labstore.blocksync.writer import SETTLE_AT, Writer
 from labstore.model.block_sync import Algorithm
@@ -51,13 +53,32 @@ def asked(path: Path) -> Asked:
 
 
 @pytest.fixture
-def writer(path: Path, tmp_path: Path, asked: Asked) -> Iterator[Writer]:
+def target(path: Path) -> Iterator[Target]:
+    target = Target(str(path))
+    yield target
+    target.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DigestStore]:
     (tmp_path / "index").mkdir()
     store = DigestStore(tmp_path / "index", Algorithm.BLAKE3, KEY, BLOCK, SIZE, fresh=True)
-    target = Target(str(path))
-    yield Writer(target, store, Geometry(SIZE, BLOCK), DIGESTS, asked)
-    target.close()
+    yield store
     store.close()
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    crew = Crew()
+    yield crew
+    crew.stop()
+    crew.wait()
+
+
+@pytest.fixture
+def writer(crew: Crew, target: Target, store: DigestStore, asked: Asked) -> Writer:
+    geometry = Geometry(SIZE, BLOCK)
+    return Writer(crew, target, Settler(target, store, geometry, DIGESTS), geometry, DIGESTS, asked)
 
 
 def data(*blocks: int) -> Data:
