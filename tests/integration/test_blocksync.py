@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from labstore.blocksync.devices import Device
 from tests.support.blocksync import honest
 from tests.support.hang import HANGS
 from tests.support.sshd import Sshd, private_sshd
@@ -156,6 +157,16 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(source: Path, ta
     assert int(str(rest["received"])) < 0.9 * BLOCKS * BLOCK
     assert int(str(rest["read"])) < 0.95 * BLOCKS * BLOCK, "it went on where it was"
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_file_is_known_by_its_birth_too(source: Path) -> None:
+    device = Device(str(source))
+    number, _, born = device.identity().partition(" born ")
+    device.close()
+    argv, env = ["stat", "--format=%i %w", source], {"TZ": "UTC", "PATH": os.environ["PATH"]}
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, env=env).stdout.split()
+    assert number.split(" version ")[0] == f"file {said[0]}"
+    assert born == ("" if said[1] == "-" else f"{said[1]}T{said[2]}Z")
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from labstore.blocksync.identity import same
 from labstore.blocksync.index import IndexState, new_state
 from labstore.blocksync.messages import Offer
 from labstore.model.block_sync import Options, Permit
@@ -55,7 +56,7 @@ def refusal(state: IndexState | None, found: Found, offer: Offer, permits: froze
         return SourceEmpty(offer.path)
     if state is None:
         return _foreign(found, offer, permits) or _misfit(found, offer, permits)
-    if state.target != found.identity and Permit.NEW_TARGET not in permits:
+    if not same(state.target, found.identity, state.synced) and Permit.NEW_TARGET not in permits:
         return TargetSwapped(found.path, state.target, found.identity)
     if offer.size < state.size and Permit.SHRINK not in permits:
         return SourceShrunk(offer.path, state.size, offer.size)
@@ -112,7 +113,7 @@ def _doubt(state: IndexState | None, found: Found, options: Options) -> str | No
         return f"the index was made with {state.algorithm} and {state.block_size} bytes"
     if not state.closed:
         return "the last run was killed"
-    if state.target != found.identity:
+    if not same(state.target, found.identity, state.synced):
         return "it is another device than last time"
     if state.witness is None or found.witness is None:
         return "nothing can prove that the target was not written"

@@ -23,7 +23,7 @@ PAGE = 4096
 """O_DIRECT wants offsets, lengths and addresses to be multiples of this at most."""
 _PUNCH_HOLE_KEEP_SIZE = 0x03
 _ZERO_RANGE_KEEP_SIZE = 0x11
-_SYS = Path("/sys/dev/block")
+SYS = Path("/sys/dev/block")
 _TICK = 0.02
 """Seconds in which two writes to a file may get the same time stamp, with something to spare."""
 
@@ -140,10 +140,9 @@ class Device:
 
     def identity(self) -> str:
         """Which device or file this is: the same after a restart, another for another."""
-        status = os.fstat(self._descriptor)
-        if not self.block:
-            return f"file {status.st_ino}"
-        return _block_identity(status.st_rdev)
+        from labstore.blocksync.identity import identity_of  # noqa: PLC0415 - nobody asks for that of a source
+
+        return identity_of(self._descriptor)
 
     def in_place(self) -> bool:
         """Whether its path still leads to it."""
@@ -161,7 +160,7 @@ class Device:
         system says nothing of the kind."""
         status = os.fstat(self._descriptor)
         if self.block:
-            here = (_SYS / f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}").resolve()
+            here = (SYS / f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}").resolve()
             return _block_witness(status.st_rdev) if counted(here, self._read_one) else None
         _outlast(status.st_mtime, status.st_ctime)
         return _file_witness(os.fstat(self._descriptor), os.fstatvfs(self._descriptor).f_fsid)
@@ -283,35 +282,16 @@ class Target(Device):
 # --- finding out -----------------------------------------------------------------------------------------------------
 
 
-def _block_identity(number: int) -> str:
-    here = _SYS / f"{os.major(number)}:{os.minor(number)}"
-    backing = _text(here / "loop" / "backing_file")
-    if backing:
-        try:
-            return f"loop over {os.stat(backing).st_ino}"  # noqa: PTH116 - sysfs says it as text
-        except OSError:
-            return f"loop over {backing}"
-    for name in ("dm/uuid", "md/uuid", "wwid", "device/wwid", "serial", "device/serial"):
-        text = _text(here / name)
-        if text:
-            return f"{name.split('/')[0]} {text}"
-    partition = _text(here / "partition")
-    if partition:
-        parent = os.stat(f"/dev/{(here.resolve().parent).name}").st_rdev  # noqa: PTH116
-        return f"partition {partition} of {_block_identity(parent)}"
-    return f"device {here.resolve().name}"
-
-
 def _block_witness(number: int) -> str | None:
-    here = (_SYS / f"{os.major(number)}:{os.minor(number)}").resolve()
+    here = (SYS / f"{os.major(number)}:{os.minor(number)}").resolve()
     counted = _written(here)
-    boot = _text(Path("/proc/sys/kernel/random/boot_id"))
+    boot = text(Path("/proc/sys/kernel/random/boot_id"))
     if counted is None or boot is None:
         return None
-    said = [boot, _text(here / "diskseq") or _text(here.parent / "diskseq") or "", counted]
+    said = [boot, text(here / "diskseq") or text(here.parent / "diskseq") or "", counted]
     if (here / "partition").exists():
         said.append(_written(here.parent) or "")
-    backing = _text(here / "loop" / "backing_file")
+    backing = text(here / "loop" / "backing_file")
     if backing is not None:
         try:
             said.append(_file_witness(os.stat(backing), os.statvfs(backing).f_fsid))  # noqa: PTH116 - text
@@ -323,18 +303,18 @@ def _block_witness(number: int) -> str | None:
 def counted(here: Path, read: Callable[[], None]) -> bool:
     """Whether the kernel counts what is done to the device of this folder in sysfs. Device mapper's says no on some
     kernels (6.1 is one) and counts all the same: a read shows it."""
-    if _text(here / "queue" / "iostats") != "0" and _text(here.parent / "queue" / "iostats") != "0":
+    if text(here / "queue" / "iostats") != "0" and text(here.parent / "queue" / "iostats") != "0":
         return True
     if not (here / "dm").exists():
         return False
-    before = (_text(here / "stat") or "").split()[:1]
+    before = (text(here / "stat") or "").split()[:1]
     read()
-    return (_text(here / "stat") or "").split()[:1] != before
+    return (text(here / "stat") or "").split()[:1] != before
 
 
 def _written(here: Path) -> str | None:
     """Writes, sectors written, discards and sectors discarded, as the kernel counts them for a device."""
-    fields = (_text(here / "stat") or "").split()
+    fields = (text(here / "stat") or "").split()
     return ",".join((fields[4], fields[6], *fields[11:12], *fields[13:14])) if len(fields) >= 11 else None
 
 
@@ -355,7 +335,8 @@ def _kind(mode: int) -> str:
     return next((name for test, name in names if test(mode)), "something else")
 
 
-def _text(path: Path) -> str | None:
+def text(path: Path) -> str | None:
+    """What a file of sysfs says, None where it says nothing."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):

@@ -85,6 +85,39 @@ def test_hints_are_not_believed(state: IndexState, offer: Offer) -> None:
     assert not decide(state, FOUND, offer, PLAIN, NOW).believe_hints
 
 
+BEFORE = replace(STATE, target="file 7", synced=NOW)
+"""As it was written when files were known by their number alone; it is January 12, 1970, 13:46:40."""
+
+
+@pytest.mark.parametrize(
+    ("state", "identity", "known"),
+    [
+        (BEFORE, "file 7 born 1970-01-12T13:46:39.999999999Z", True),
+        (BEFORE, "file 7 born 1970-01-12T13:46:40.000000001Z", False),
+        (BEFORE, "file 7 born 2026-11-23T01:44:45.000000000Z", False),
+        (BEFORE, "file 7 version 12", True),
+        (BEFORE, "file 7", True),
+        (BEFORE, "file 77 born 1970-01-01T00:00:00.000000000Z", False),
+        (BEFORE, "file 77 version 12", False),
+        (replace(BEFORE, synced=0.0), "file 7 born 2026-11-23T01:44:45.000000000Z", True),
+        (replace(BEFORE, target="loop over 7"), "loop over 7 born 1970-01-12T13:46:39.000000000Z", True),
+        (replace(BEFORE, target="loop over 7"), "loop over 7 born 1970-01-12T13:46:41.000000000Z", False),
+        (replace(BEFORE, target="file 7 version 11"), "file 7 version 12", False),
+        (replace(BEFORE, target="file 7 born 1970-01-01T00:00:00.000000000Z"), "file 7", False),
+    ],
+)
+def test_a_file_with_the_number_of_another_is_not_that(state: IndexState, identity: str, known: bool) -> None:
+    found = replace(FOUND, identity=identity, block=False)
+    decision = decide(state, found, OFFER, PLAIN, NOW)
+    if known:
+        assert refusal(state, found, OFFER, NONE) is None
+        assert decision.state.known == 1000
+    else:
+        assert isinstance(refusal(state, found, OFFER, NONE), said.TargetSwapped)
+        assert decision.state.known == 0
+    assert decision.state.target == identity, "from then on it is known by all of it"
+
+
 def test_growth_leaves_known_what_was_whole() -> None:
     found = replace(FOUND, size=SIZE + 5000, witness="w")
     decision = decide(replace(STATE, size=SIZE - 100), found, replace(OFFER, size=SIZE + 5000), PLAIN, NOW)

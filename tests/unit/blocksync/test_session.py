@@ -19,6 +19,7 @@ from labstore.reports.blocksync_target import (
     SourceShrunk,
     TargetChanged,
     TargetGone,
+    TargetSwapped,
     TargetTooLarge,
 )
 from tests.support.blocksync import run
@@ -159,6 +160,30 @@ def test_a_foreign_target_is_refused_untouched(source: Path, target: Path, state
     permitted = Options(block_size=BLOCK, scrub=0.0, permits=frozenset({Permit.ADOPT_TARGET}))
     assert run(source, target, state, permitted).good
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_another_file_at_the_path_is_refused_though_it_got_the_same_number(
+    source: Path, target: Path, state: Path
+) -> None:
+    assert run(source, target, state, SMALL).good
+    target.unlink()
+    target.write_bytes(b"precious" * 1000)  # most file systems give it the number that the other one had
+    assert isinstance(run(source, target, state, SMALL).report, TargetSwapped)
+    assert target.read_bytes() == b"precious" * 1000
+    assert run(source, target, state, replace(SMALL, permits=frozenset({Permit.NEW_TARGET}))).good
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_target_known_by_its_number_alone_is_still_known(source: Path, target: Path, state: Path) -> None:
+    assert run(source, target, state, SMALL).good
+    folder = IndexFolder(target_index(state, str(target)))
+    kept = folder.load()
+    assert kept is not None
+    folder.save(replace(kept, target=f"file {target.stat().st_ino}"))  # as it was written before births were looked at
+    again = run(source, target, state, SMALL)
+    assert again.good
+    assert again.target.committed.passed is Pass.CACHED
+    assert again.target.state.target == kept.target
 
 
 def test_a_target_larger_than_the_source_is_refused(source: Path, target: Path, state: Path) -> None:
