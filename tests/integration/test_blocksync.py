@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,35 @@ def test_a_forced_command_does_its_one_job(source: Path, target: Path, tmp_path:
         assert refused["code"] == "blocksync-not-allowed"
     assert sync(target, f"elsewhere:{source}", *ssh, expect=3)["code"] == "blocksync-not-allowed"
     assert not (tmp_path / "stolen").exists()
+
+
+def test_what_was_not_believed_is_said(source: Path, target: Path, tmp_path: Path) -> None:
+    done = sync(source, target, "--state", tmp_path / "state", "--hints", tmp_path / "missing")
+    assert "the change hints are not believed" in str(done["notes"])
+
+
+def test_a_copy_of_no_one_moment_is_not_called_equal(source: Path, target: Path, tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            change(source, 5, 1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        words = (source, target, "--state", tmp_path / "state")
+        assert sync(*words, expect=3)["code"] == "blocksync-source-changed"
+        done = sync(*words, "--permit", "live-source")
+        argv = [*COMMAND, "run", *map(str, words), "--permit", "live-source"]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
+    finally:
+        over.set()
+        writer.join()
+    assert done["torn"] is True
+    assert done["token"] is None
+    assert "of no one moment" in str(done["notes"])
+    assert said.startswith("of no one moment: ")
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------

@@ -99,8 +99,19 @@ def decide(state: IndexState | None, found: Found, offer: Offer, options: Option
         believe_hints=hinted,
         max_changed=max(LEAST_BRAKE, int(options.max_change * kept.blocks)) if brake else kept.blocks,
         resize=offer.size if not found.block and found.size != offer.size else None,
-        why=doubt or ("the index is believed" if kept.known == kept.blocks else "the index does not cover all of it"),
+        why=doubt or _believed(kept, offer, hinted),
     )
+
+
+def _believed(kept: IndexState, offer: Offer, hinted: bool) -> str:
+    """How far an index that is not in doubt goes, and why the hints go no further."""
+    if kept.known != kept.blocks:
+        return "the index does not cover all of it"
+    if hinted or offer.hints_from is None:
+        return "the index is believed"
+    if offer.hints_from != kept.token:
+        return "the index is believed, but hints since another moment than the target's are not"
+    return "the index is believed, but hints only for some days after a run that read the whole source"
 
 
 def _doubt(state: IndexState | None, found: Found, options: Options) -> str | None:

@@ -71,7 +71,7 @@ class Run:
         for attempt in range(1, self.job.attempts + 1):
             try:
                 done = self._attempt(options)
-                return replace(done, attempts=attempt, notes=tuple(notes), seconds=time.monotonic() - started)
+                return replace(done, attempts=attempt, notes=(*notes, *done.notes), seconds=time.monotonic() - started)
             except SyncFailed as failure:
                 if attempt == self.job.attempts or not _worth_another(failure, self._stopped):
                     raise
@@ -178,9 +178,10 @@ def _result(
         received=channel.received,
         scrubbed=committed.scrubbed,
         seconds=seconds,
-        token=complete.token,
+        token=None if complete.torn else complete.token,
         read_back=committed.read_back,
         block_size=block_size,
         samples=complete.samples,
+        torn=complete.torn,
         notes=complete.notes,
     )

@@ -92,7 +92,7 @@ class SourceEnd(End):
         self.meter.phase = "comparing"
         caches = self._spec.caches if self._spec.options.cache else None
         with copy_of(caches, self._spec.label or self._spec.path, size, plan) as copy:
-            hints = self._hints if plan.believe_hints and copy.valid and self._hints_fit(token) else None
+            hints = self._believed(plan, copy.valid, token)
             self.channel.say(Scan(cached=copy.valid, hinted=hints is not None))
             answers: Lane[Committed] = self.crew.lane(1)
             runs: Lane[Run] = self.crew.lane(_RUNS)
@@ -145,9 +145,21 @@ class SourceEnd(End):
             hints_from=self._hints.since if self._hints else None,
         )
 
-    def _hints_fit(self, token: str | None) -> bool:
-        """Whether the hints are about the moment that is read."""
-        return self._hints is not None and token is not None and self._hints.until == token
+    def _believed(self, plan: Plan, index_here: bool, token: str | None) -> Hints | None:
+        """The hints, if there are any and they are about what the target has and the moment that is read. Else it is
+        noted why not."""
+        if self._hints is None:
+            return None
+        if not plan.believe_hints:
+            why = plan.why
+        elif not index_here:
+            why = "no copy of the target's index is kept here"
+        elif self._hints.until != token:
+            why = "they end at another moment than the source is of"
+        else:
+            return self._hints
+        self._notes.append(f"the change hints are left aside: {why}"[:400])
+        return None
 
     def _read(self, view: memoryview, length: int, offset: int) -> None:
         self.throttle.reading(length)
@@ -165,6 +177,8 @@ class SourceEnd(End):
         samples = self._samples(done.geometry)
         self._check()
         torn = self._watched and self._device.witness() != token
+        if torn:
+            self._notes.append("the source was written while it was read: the copy is of no one moment")
         self.complete = Complete(
             root,
             token,

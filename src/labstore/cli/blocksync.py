@@ -256,7 +256,8 @@ _PASSES = {
 
 
 def _tell(result: SyncResult) -> None:
-    line(f"equal: {size(result.size)}, generation {result.generation}, root {result.root[:16]}")
+    came = "of no one moment" if result.torn else "equal"
+    line(f"{came}: {size(result.size)}, generation {result.generation}, root {result.root[:16]}")
     line(f"  {_PASSES[result.passed]} ({result.why})")
     changed = f"{plural(result.changed, 'block')} differed"
     changed += f", {result.zeroed} of them now zeros" if result.zeroed else ""

@@ -160,7 +160,8 @@ class SyncResult:
 
     `token` names the moment of the source that the target now equals. `scrubbed` are bytes of unchanged target that
     were read again; `read_back` says how written blocks were read back: `direct` from the device, or `cache` where
-    the file system cannot do that and the cache was dropped instead. `samples` are `NUMBER SHA256` of blocks.
+    the file system cannot do that and the cache was dropped instead. `samples` are `NUMBER SHA256` of blocks. `torn`:
+    the source was written meanwhile, which was permitted; the target equals no one moment of it.
     """
 
     generation: int
@@ -180,4 +181,5 @@ class SyncResult:
     block_size: int = 16384
     samples: tuple[str, ...] = ()
     attempts: int = 1
+    torn: bool = False
     notes: tuple[str, ...] = field(default=())

@@ -175,7 +175,7 @@ class TargetGone(Fault):
 
 
 @dataclass(frozen=True)
-class SourceChanged(Fault):
+class SourceChanged(Refusal):
     path: str
 
     code = "blocksync-source-changed"

@@ -85,6 +85,18 @@ def test_hints_are_not_believed(state: IndexState, offer: Offer) -> None:
     assert not decide(state, FOUND, offer, PLAIN, NOW).believe_hints
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (replace(STATE, token="moment 0"), "since another moment"),
+        (replace(STATE, read_whole=0.0), "read the whole source"),
+    ],
+)
+def test_it_is_said_why_hints_are_not_believed(state: IndexState, why: str) -> None:
+    assert why in decide(state, FOUND, OFFER, PLAIN, NOW).why
+    assert "hints" not in decide(state, FOUND, replace(OFFER, hints_from=None), PLAIN, NOW).why
+
+
 BEFORE = replace(STATE, target="file 7", synced=NOW)
 """As it was written when files were known by their number alone; it is January 12, 1970, 13:46:40."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +239,32 @@ def test_rot_under_the_index_is_found_by_the_scrub(source: Path, target: Path, s
     assert second.good
     assert second.target.committed.passed is Pass.BOTH
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_hints_that_are_left_aside_are_said(source: Path, target: Path, state: Path, tmp_path: Path) -> None:
+    hints = tmp_path / "hints"
+    asked = replace(SMALL, hints=str(hints))
+
+    def notes(text: str | None, full: bool = False, cache: bool = True) -> str:
+        hints.unlink(missing_ok=True)
+        if text is not None:
+            hints.write_text(text)
+        change(source, 7, to=os.urandom(9))
+        done = run(source, target, state, replace(asked, full=full, cache=cache))
+        assert done.good
+        assert done.target.committed.passed is not Pass.HINTED
+        return "; ".join(done.target.complete.notes)
+
+    def moment() -> str:
+        kept = IndexFolder(target_index(state, str(target))).load()
+        assert kept is not None and kept.token is not None
+        return kept.token
+
+    said = "labstore-hints 1\nsince {}\nuntil {}\n0 4096\n"
+    assert "there is no index yet" in notes(said.format("a", "b"))
+    assert "since another moment" in notes(said.format("a", "b"))
+    assert "No such file" in notes(None)
+    assert "not believed: the first line" in notes("nonsense")
+    assert "they end at another moment" in notes(said.format(moment(), "b"))
+    assert "no copy of the target's index" in notes(said.format(moment(), "b"), cache=False)
+    assert "a full pass was asked for" in notes(said.format("a", "b"), full=True)
