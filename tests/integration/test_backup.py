@@ -176,6 +176,21 @@ def test_a_target_in_use_is_refused_before_anything_is_snapshotted(site: Site) -
         subprocess.run(["losetup", "-d", loop.stdout.strip()], check=True)
 
 
+def test_a_refused_run_removes_nothing_on_account_of_the_one_it_did_not_make(site: Site) -> None:
+    site.file.write_text(
+        site.file.read_text().replace("hourly: 3, least: 3", "hourly: 1, daily: 0, weekly: 0, least: 1")
+    )
+    site.do("run", "tools")
+    before = site.generations()
+    loop = subprocess.run(["losetup", "-f", "--show", site.target], capture_output=True, text=True, check=True)
+    try:
+        assert "remove  " not in site.do("plan", "tools", "--now", expect=3)
+        site.do("run", "tools", expect=3)
+    finally:
+        subprocess.run(["losetup", "-d", loop.stdout.strip()], check=True)
+    assert site.generations() == before
+
+
 def test_a_device_that_a_process_may_write_is_in_use(tmp_path: Path) -> None:
     """The kernel's exclusive claim does not see it."""
     if os.geteuid() != 0:

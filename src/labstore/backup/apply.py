@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
+from labstore.backup.desired import kept
 from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
-from labstore.backup.observe import KIND
-from labstore.backup.plan import LOCAL, BackupPlan, BackupStep
+from labstore.backup.observe import KIND, generations_in
+from labstore.backup.plan import LOCAL, BackupPlan, BackupStep, looked_into
 from labstore.backup.source_agent import room_for
 from labstore.backup.target_room import TargetRoom
-from labstore.model.backup import GenerationName, Item, ProofResult, Sort, Verdict
+from labstore.model.backup import GenerationName, Item, ProofResult, RestoreMount, Sort, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName, path_of
 from labstore.model.block_sync import Place, SyncResult
 from labstore.model.names import HostName
@@ -19,11 +20,13 @@ from labstore.ports.block_engine import BlockEngine, Order
 from labstore.ports.clock import Clock
 from labstore.ports.proving import Prover
 from labstore.ports.snapshots import Snapshots
+from labstore.reconcile.facts import Missing
 from labstore.reconcile.plan import Verb
 from labstore.reconcile.record import Outcome, Result
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.backup import ProofFailed, RunFailed, StorageFailed
+from labstore.reports.backup import ProofFailed, RunFailed, StaysAfterAll, StorageFailed
 from labstore.reports.blocksync import SyncFailed
+from labstore.reports.report import Report
 
 PURPOSE = "proof"
 
@@ -47,23 +50,42 @@ class Applier:
     clock: Clock
 
     def carry_out(self, plan: BackupPlan) -> tuple[Result, ...]:
-        """Every step gets a result. Of a job whose new generation failed nothing is removed: what it would have made
-        superfluous is what is left."""
+        """Every step gets a result. What the policy keeps of the generations that are really there is not removed,
+        whatever was planned next to one that then was not made, or does not restore."""
         results: list[Result] = []
-        failed: set[JobName] = set()
+        unproven: set[str] = set()
         for step in plan.steps:
             item = step.after or step.before
             assert item is not None
-            if step.verb is Verb.REMOVE and item.sort is Sort.GENERATION and item.job in failed:
-                results.append(Result(step.key, Outcome.SKIPPED, RunFailed(item.job, "kept, since the new one failed")))
-                continue
             try:
+                stays = self._stays(item, unproven) if step.verb is Verb.REMOVE else None
+                if stays is not None:
+                    results.append(Result(step.key, Outcome.SKIPPED, stays))
+                    continue
                 self._act(step, item)
                 results.append(Result(step.key, Outcome.DONE))
             except StepFailed as failure:
                 results.append(Result(step.key, Outcome.FAILED, failure.report))
-                failed |= {item.job} if step.verb is not Verb.REMOVE else set()
+                unproven |= {step.key} if step.verb is Verb.ADD else set()
         return tuple(results)
+
+    def _stays(self, item: Item, unproven: Collection[str]) -> Report | None:
+        """Why a generation stays after all. What this run made and could not prove stands for nothing."""
+        if item.sort is not Sort.GENERATION:
+            return None
+        job = self.settings.jobs[item.job]
+        answer = generations_in(self.snapshots_of(job).snapshots(), job)
+        if isinstance(answer, Missing):
+            return answer.report
+        there = [each for each in answer.value if f"{job.name}/{each.name}" not in unproven]
+        why = kept(there, job.keep, looked_into(self._mounted(job), self.clock.now())).get(item.name)
+        return None if why is None else StaysAfterAll(job.name, item.name, why)
+
+    def _mounted(self, job: Job) -> tuple[RestoreMount, ...]:
+        try:
+            return tuple(mount for mount in self.mounts.all() if mount.job == job.name)
+        except (OSError, ValueError) as error:
+            raise StepFailed(StorageFailed("the book of mounts", str(error))) from error
 
     def _act(self, step: BackupStep, item: Item) -> None:
         if item.sort is Sort.MOUNT:

@@ -31,9 +31,9 @@ def _firm(
 ) -> dict[GenerationName, str]:
     """What stays whatever it takes."""
     reasons = {each.name: f"one of the newest {policy.least}" for each in newest_first[: policy.least]}
-    proven = next((each for each in newest_first if each.verdict is Verdict.PROVEN), None)
-    if proven is not None:
-        reasons.setdefault(proven.name, "the newest that is proven")
+    proven = [each for each in newest_first if each.verdict is Verdict.PROVEN]
+    for each in proven[: policy.least]:
+        reasons.setdefault(each.name, f"one of the newest {policy.least} that are proven")
     for each in newest_first:
         if each.name in mounted:
             reasons.setdefault(each.name, "mounted")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
-from labstore.backup.plan import BackupPlan, BackupStep
+from labstore.backup.plan import BackupPlan, BackupStep, after, looked_into
 from labstore.model.backup import Sort, SourceStatus
 from labstore.model.block_sync import Permit
 from labstore.reconcile.facts import Fact, Missing
@@ -18,8 +20,31 @@ NO_OVERRIDES: frozenset[Override] = frozenset()
 
 
 def guard(facts: BackupFacts, plan: BackupPlan, overrides: frozenset[Override] = NO_OVERRIDES) -> BackupPlan:
-    """The plan without what the rules refuse."""
-    return guarded(facts, plan, (unfit_target, no_room, too_many), overrides)
+    """The plan without what the rules refuse, and without the removals that stand on what was refused."""
+    left = guarded(facts, plan, (unfit_target, no_room), overrides)
+    return guarded(facts, _without_new(facts, left), (too_many,), overrides)
+
+
+def _without_new(facts: BackupFacts, plan: BackupPlan) -> BackupPlan:
+    """What is superfluous only next to a generation that will not be made stays."""
+    held: dict[str, str] = {}
+    for job in facts.jobs:
+        steps = [step for step in plan.steps if _of(step, job)]
+        if isinstance(job.generations, Missing):
+            continue
+        stay = kept(after(job.generations.value, steps), job.job.keep, looked_into(job.mounts, facts.at))
+        held |= {
+            step.key: f"it stays: {stay[step.before.name]}"
+            for step in steps
+            if step.verb is Verb.REMOVE and step.before is not None and step.before.name in stay
+        }
+    steps = [step for step in plan.steps if step.key not in held]
+    return replace(plan, steps=tuple(steps), untouched={**plan.untouched, **held})
+
+
+def _of(step: BackupStep, job: JobFacts) -> bool:
+    item = step.after or step.before
+    return item is not None and item.sort is Sort.GENERATION and item.job == job.job.name
 
 
 def unfit_target(facts: BackupFacts, plan: BackupPlan) -> Iterator[Refusal]:

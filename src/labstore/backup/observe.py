@@ -40,7 +40,7 @@ class Observer:
 
     def _job(self, job: Job, mounts: tuple[RestoreMount, ...], asked: bool, ask_nodes: bool) -> JobFacts:
         listed = self.snapshots_of(job).snapshots()
-        generations = _generations(listed, job)
+        generations = generations_in(listed, job)
         return JobFacts(
             job=job,
             nodes=self._nodes(job) if ask_nodes else {},
@@ -55,7 +55,7 @@ class Observer:
 
     def generations(self, job: Job) -> Answer[tuple[Generation, ...]]:
         """The generations of a job, oldest first."""
-        return _generations(self.snapshots_of(job).snapshots(), job)
+        return generations_in(self.snapshots_of(job).snapshots(), job)
 
     def _nodes(self, job: Job) -> Mapping[HostName, Answer[SourceStatus]]:
         """Asked at once: one that is dead is waited for, and the other answers meanwhile."""
@@ -74,7 +74,8 @@ class Observer:
         return root is not None and isinstance(generations, Fact) and root not in {g.root for g in generations.value}
 
 
-def _generations(listed: Answer[tuple[Snapshot, ...]], job: Job) -> Answer[tuple[Generation, ...]]:
+def generations_in(listed: Answer[tuple[Snapshot, ...]], job: Job) -> Answer[tuple[Generation, ...]]:
+    """The generations of a job among the snapshots of its target, oldest first."""
     if isinstance(listed, Missing):
         return listed
     ours = (generation_of(each) for each in listed.value if is_generation(each, job))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
 from labstore.formats.units import duration_text
-from labstore.model.backup import Generation, GenerationName, Item, Sort, SourceStatus, Standing, Verdict
+from labstore.model.backup import Generation, GenerationName, Item, RestoreMount, Sort, SourceStatus, Standing, Verdict
 from labstore.model.backup_settings import PullFrom
 from labstore.model.names import HostName
 from labstore.reconcile.facts import Fact, Missing
@@ -63,7 +63,7 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
         reports.append(NoSource(name, reasons))
     elif due is not None and node is not None:
         adds = (_add(facts, job, node, due, there),)
-    stay = kept(_after(there, adds), job.job.keep, _looked_into(facts, job))
+    stay = kept(_if_all_prove(job, there, adds), job.job.keep, looked_into(job.mounts, facts.at))
     proofs = tuple(_unproven(job, there, stay))
     removals = (*_lost(job), *_pruned(job, there, stay))
     return _Part((*expired, *adds, *proofs, *removals), untouched, tuple(reports))
@@ -131,13 +131,14 @@ def _moment(facts: BackupFacts, job: JobFacts, node: HostName) -> datetime:
     return facts.at
 
 
-def _looked_into(facts: BackupFacts, job: JobFacts) -> frozenset[GenerationName]:
-    return frozenset(mount.generation for mount in job.mounts if mount.until > facts.at)
+def looked_into(mounts: Iterable[RestoreMount], at: datetime) -> frozenset[GenerationName]:
+    """The generations that are mounted, and whose time is not over."""
+    return frozenset(mount.generation for mount in mounts if mount.until > at)
 
 
 def _unproven(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[GenerationName, str]) -> Iterator[BackupStep]:
     """Generations whose proof was never tried to its end; a run was killed in between."""
-    if not (job.job.proof.check or job.job.proof.mount):
+    if not _proves(job):
         return
     for each in there:
         if each.verdict is Verdict.UNTRIED and each.name in stay:
@@ -146,15 +147,30 @@ def _unproven(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[Genera
             yield Step(f"{job.job.name}/{each.name}", Verb.CHANGE, before, after, "it has not been proven yet")
 
 
-def _after(there: tuple[Generation, ...], adds: tuple[BackupStep, ...]) -> tuple[Generation, ...]:
-    """The generations as they will be when the new one is there and what was never tried is proven."""
-    now = [replace(each, verdict=Verdict.PROVEN) if each.verdict is Verdict.UNTRIED else each for each in there]
-    new = (step.after for step in adds if step.after is not None)
-    return (*now, *(Generation(item.name, "", item.node, 0, verdict=Verdict.PROVEN) for item in new))
+def _proves(job: JobFacts) -> bool:
+    return job.job.proof.check or job.job.proof.mount
+
+
+def _if_all_prove(job: JobFacts, there: tuple[Generation, ...], adds: tuple[BackupStep, ...]) -> tuple[Generation, ...]:
+    """The generations as they may be in the end: the new one is there, and what was never tried is proven."""
+    untried = _proves(job)
+    now = (replace(g, verdict=Verdict.PROVEN) if untried and g.verdict is Verdict.UNTRIED else g for g in there)
+    return after(tuple(now), adds)
+
+
+def after(there: tuple[Generation, ...], steps: Iterable[BackupStep]) -> tuple[Generation, ...]:
+    """The generations of a job as they will be when these of its steps came off, but for what goes by them."""
+    found = {each.name: each for each in there}
+    for step in steps:
+        if step.after is not None:
+            item = step.after
+            new = found.get(item.name) or Generation(item.name, "", item.node, 0)
+            found[item.name] = replace(new, verdict=item.verdict)
+    return tuple(found.values())
 
 
 def _pruned(job: JobFacts, there: tuple[Generation, ...], stay: Mapping[GenerationName, str]) -> Iterator[BackupStep]:
-    """Oldest first. What the new generation makes superfluous goes only once that is there (see apply.py)."""
+    """Oldest first. What the new generation makes superfluous goes only once that is there: guards.py, apply.py."""
     for each in sorted(there, key=lambda generation: generation.name):
         if each.name not in stay:
             item = Item(Sort.GENERATION, job.job.name, each.name, each.node, each.verdict)

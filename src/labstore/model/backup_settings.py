@@ -80,7 +80,8 @@ class PullFrom(StrEnum):
 class Keep:
     """What is kept: the newest of each of the last so many hours, days, weeks and months that have one at all.
 
-    Never fewer than `least` of the newest; never more bytes than `budget` beyond those (None: no limit).
+    Never fewer than `least` of the newest, nor of the newest that are proven; never more bytes than `budget` beyond
+    those (None: no limit).
     """
 
     hourly: int = 24

@@ -176,6 +176,21 @@ class RunFailed(Report):
 
 
 @dataclass(frozen=True)
+class StaysAfterAll(Report):
+    """A generation that was to go next to a newer one, which then was not made or does not restore."""
+
+    job: str
+    generation: str
+    why: str
+
+    code = "backup-stays"
+    severity = Severity.NOTICE
+
+    def message(self) -> str:
+        return f"{self.job}: generation {self.generation} stays after all: {self.why}"
+
+
+@dataclass(frozen=True)
 class StorageFailed(Report):
     """LVM, mount or another program did not do what it was told."""
 

@@ -112,7 +112,8 @@ class World:
         target = folder / "target.img"
         target.write_bytes(b"")
         self.clock = FakeClock()
-        self.job = job(target=DevicePath(str(target)), every=3600.0, keep=Keep(3, 0, 0, 0, 1), **more)
+        plain = {"target": DevicePath(str(target)), "every": 3600.0, "keep": Keep(3, 0, 0, 0, 1)}
+        self.job = job(**plain | more)
         self.settings = BackupSettings({TOOLS: self.job}, folder / "mounts")
         self.snapshots = FakeSnapshots(target, self.clock)
         self.engine, self.prover, self.nodes = FakeEngine(target), FakeProver(), FakeNodes()

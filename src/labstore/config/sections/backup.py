@@ -76,7 +76,7 @@ class KeepFile(Section):
     daily: Whole = setting(14, "the newest of each of so many days", ge=0, le=10000)
     weekly: Whole = setting(8, "the newest of each of so many weeks", ge=0, le=10000)
     monthly: Whole = setting(0, "the newest of each of so many months", ge=0, le=10000)
-    least: Whole = setting(2, "so many of the newest stay whatever the rest says", ge=1, le=10000)
+    least: Whole = setting(2, "so many of the newest, and of the newest proven, stay in any case", ge=1, le=10000)
     budget: SizeText | None = optional("what all of them together may take, but for those that always stay", "no limit")
 
 
