@@ -29,7 +29,7 @@ from tests.support.sshd import Sshd, private_sshd
 
 CUTS = int(os.environ.get("LABSTORE_BACKUP_CUTS", "6"))
 KILLS = int(os.environ.get("LABSTORE_BACKUP_KILLS", "4"))
-LOST = {"blocksync-peer-lost", "blocksync-broken-protocol"}
+LOST = {"blocksync-peer-lost", "blocksync-broken-protocol", "blocksync-not-reached"}
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ class Channel:
         self.blocked = 0.0
         """Seconds in which sending waited for the other end to take something."""
         self.last_sent = time.monotonic()
+        self.stray = b""
+        """The header that came last, or what came in place of the first one."""
         for descriptor in (reading, writing):
             os.set_blocking(descriptor, False)
             with contextlib.suppress(OSError):
@@ -157,7 +159,8 @@ class Channel:
     def _frame(self) -> Frame:
         try:
             raw = self._read(HEADER_SIZE)
-            head = self._checker.head(bytes(raw))
+            self.stray = bytes(raw)
+            head = self._checker.head(self.stray)
             payload = self._read(head.length)
             self._checker.payload(bytes(raw), payload)
         except BadFrame as error:
@@ -176,6 +179,8 @@ class Channel:
             except OSError as error:
                 raise self._lost(error.strerror or str(error)) from None
             if not taken:
+                if not self.received:
+                    self.stray = bytes(content[:have])
                 raise self._lost("it ended")
             have += taken
         self.received += length

@@ -17,7 +17,7 @@ from labstore.blocksync.messages import Committed, Complete, Hello, Welcome, lim
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import VERSION
 from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Place, Role, SyncResult
-from labstore.reports.blocksync import HintLied, OtherVersion, PeerLost, SyncFailed
+from labstore.reports.blocksync import HintLied, OtherVersion, SyncFailed
 from labstore.system.piped import CannotStart, Piped
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ class Run:
                 return replace(done, attempts=attempt, notes=(*notes, *done.notes), seconds=time.monotonic() - started)
             except SyncFailed as failure:
                 if attempt == self.job.attempts or not _worth_another(failure, self._stopped):
-                    raise
+                    raise _said_to_caller(failure, options) from None
                 notes.append(failure.report.message())
                 if isinstance(failure.report, HintLied):
                     options = replace(options, hints=None)
                 if not getattr(failure.report, "at_once", False):
+                    self.meter.phase = f"waiting to try again ({attempt + 1} of {self.job.attempts})"
                     self.pause(min(2.0 ** (attempt - 1), 30.0))
         raise AssertionError("the last attempt returns or raises")
 
@@ -97,10 +98,13 @@ class Run:
         try:
             peer = Piped(self._command(), _agent())
         except CannotStart as error:
-            raise SyncFailed(PeerLost(str(error))) from None
+            raise _unreachable(self._where, str(error)) from None
         channel = Channel(peer.reading, peer.writing, self.job.patience, peer.last_words)
         try:
-            end = self._shaken(channel, options)
+            try:
+                end = self._shaken(channel, options)
+            except SyncFailed as failure:
+                raise _never_begun(failure, channel, peer, self._where) from None
             end.run()
             committed, complete = end.committed, end.complete
             patience = TIDYING
@@ -109,12 +113,16 @@ class Run:
             peer.end(patience)
         return _result(channel, committed, complete, self.meter, options.block_size, time.monotonic() - started)
 
+    @property
+    def _where(self) -> str | None:
+        """The other machine."""
+        host, user = self.job.source.host or self.job.target.host, self.job.source.user or self.job.target.user
+        return f"{user}@{host}" if user else host
+
     def _command(self) -> Sequence[str]:
-        host = self.job.source.host or self.job.target.host
-        if host is None:
+        where = self._where
+        if where is None:
             return [str(self.job.state) if word == "{state}" else word for word in self.job.here]
-        user = self.job.source.user or self.job.target.user
-        where = f"{user}@{host}" if user else str(host)
         return [where if word == "{host}" else word for word in self.job.there]
 
     def _shaken(self, channel: Channel, options: Options) -> SourceEnd | TargetEnd:
@@ -155,6 +163,28 @@ class Run:
 
 def _worth_another(failure: SyncFailed, stopped: str | None) -> bool:
     return stopped is None and getattr(failure.report, "passing", False)
+
+
+def _said_to_caller(failure: SyncFailed, options: Options) -> SyncFailed:
+    """A refusal of the other end, though we permitted it: then its forced command does not."""
+    permit = getattr(failure.report, "permit", None)
+    if not failure.told or permit not in options.permits:
+        return failure
+    from labstore.reports.blocksync_reach import PermitWithheld  # noqa: PLC0415 - only where it went wrong
+
+    return SyncFailed(PermitWithheld(failure.report.message(), str(permit)), told=True)
+
+
+def _unreachable(where: str | None, what: str) -> SyncFailed:
+    from labstore.reports.blocksync_reach import CannotReach  # noqa: PLC0415 - as above
+
+    return SyncFailed(CannotReach(where or "the other end", what))
+
+
+def _never_begun(failure: SyncFailed, channel: Channel, peer: Piped, where: str | None) -> SyncFailed:
+    from labstore.blocksync.reach import never_begun  # noqa: PLC0415 - as above
+
+    return never_begun(failure, channel, peer, where)
 
 
 def _agent() -> dict[str, str]:

@@ -183,8 +183,13 @@ def ssh_words(given: Mapping[str, Any]) -> tuple[str, ...]:
     more: list[str] = []
     for name, flag in (("identity", "-i"), ("port", "-p"), ("ssh_config", "-F")):
         if given[name] is not None:
-            more += [flag, str(given[name])]
+            more += [flag, _for_ssh(name, str(given[name]))]
     return (*SSH, *more, "--", "{host}", given["remote"])
+
+
+def _for_ssh(name: str, value: str) -> str:
+    """ssh is started elsewhere: it gets whole paths. `none` as its configuration file is a word of its own."""
+    return value if name == "port" or value == "none" else str(Path(value).absolute())
 
 
 @blocksync.command(short_help="The other end, over ssh; as a forced command, for one job and nothing else.")

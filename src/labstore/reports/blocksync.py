@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from labstore.model.block_sync import Permit
 from labstore.reports.report import Report, Severity
 
 
@@ -25,6 +27,11 @@ class Fault(Report):
     """Whether another try may well succeed without anybody doing anything."""
     at_once = False
     """Whether it will, because it believes less: there is nothing to wait for."""
+    permit: ClassVar[Permit | None] = None
+    """What a person can give with --permit, for one run, to let it through."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "override": f"permit {self.permit}" if self.permit else None}
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ class PeerLost(Fault):
         return f"the connection to the other end is lost: {self.what}"
 
     def remedy(self) -> str:
-        return "run again when ssh reaches it and labstore is installed there; what was written is not sent again"
+        return "run again when it is reached; what was written is not sent again"
 
 
 @dataclass(frozen=True)
@@ -251,6 +258,7 @@ class TooMuchChanged(Refusal):
     allowed: int
 
     code = "blocksync-too-much-changed"
+    permit = Permit.MASS_CHANGE
 
     def message(self) -> str:
         return f"more than {self.allowed} blocks of {self.path} differ from last time; stopped at {self.changed}"

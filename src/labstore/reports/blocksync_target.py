@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labstore.model.block_sync import Permit
 from labstore.reports.blocksync import Fault, Refusal
 
 # --- refused before anything was written -----------------------------------------------------------------------------
@@ -15,6 +16,7 @@ class ForeignTarget(Refusal):
     content: str
 
     code = "blocksync-foreign-target"
+    permit = Permit.ADOPT_TARGET
 
     def message(self) -> str:
         return f"{self.path} holds {self.content}, and block sync has never written it"
@@ -30,6 +32,7 @@ class TargetSwapped(Refusal):
     now: str
 
     code = "blocksync-target-swapped"
+    permit = Permit.NEW_TARGET
 
     def message(self) -> str:
         return f"{self.path} is another device than last time ({self.now}, it was {self.before})"
@@ -45,6 +48,7 @@ class SourceSwapped(Refusal):
     now: str
 
     code = "blocksync-source-swapped"
+    permit = Permit.NEW_SOURCE
 
     def message(self) -> str:
         return f"{self.path} holds another file system than last time ({self.now}, it was {self.before})"
@@ -60,6 +64,7 @@ class SourceShrunk(Refusal):
     now: int
 
     code = "blocksync-source-shrunk"
+    permit = Permit.SHRINK
 
     def message(self) -> str:
         return f"{self.path} has {self.now} bytes, it had {self.before}"
@@ -103,6 +108,7 @@ class TargetTooLarge(Refusal):
     needed: int
 
     code = "blocksync-target-too-large"
+    permit = Permit.SHRINK
 
     def message(self) -> str:
         return f"{self.path} has {self.size} bytes, the source has only {self.needed}"
@@ -179,6 +185,7 @@ class SourceChanged(Refusal):
     path: str
 
     code = "blocksync-source-changed"
+    permit = Permit.LIVE_SOURCE
 
     def message(self) -> str:
         return f"{self.path} was written while it was read: the copy is of no one moment and not called good"

@@ -174,6 +174,7 @@ def test_what_is_refused_and_what_permits_it(
     refused = refusal(state, found, offer, NONE)
     assert isinstance(refused, fault)
     assert isinstance(refusal(state, found, offer, frozenset(Permit) - {permit}), fault), "no other permit will do"
+    assert refused.to_dict()["override"] == (f"permit {permit}" if permit else None)
     if permit is not None:
         assert f"--permit {permit}" in (refused.remedy() or "")
         assert refusal(state, found, offer, frozenset({permit})) is None

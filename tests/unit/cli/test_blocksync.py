@@ -72,6 +72,16 @@ def test_ssh_gets_no_word_from_a_host_name_as_an_option() -> None:
     assert "BatchMode=yes" in argv
 
 
+def test_ssh_finds_the_files_that_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ssh_words({"identity": "key", "port": 22, "ssh_config": "../config", "remote": "labstore blocksync serve"})
+    assert argv[argv.index("-i") + 1] == str(tmp_path / "key")
+    assert argv[argv.index("-F") + 1] == str(tmp_path / "../config")
+    assert argv[argv.index("-p") + 1] == "22"
+    none = ssh_words({"identity": None, "port": None, "ssh_config": "none", "remote": "labstore blocksync serve"})
+    assert none[none.index("-F") + 1] == "none", "that is ssh's word for no file"
+
+
 def test_progress_is_one_line_with_what_remains() -> None:
     meter = Meter(size=8 << 30, total=8 << 30, position=2 << 30, changed=17, phase="comparing", started=0.0)
     assert progress(meter, 20.0) == "comparing: 2.0 GiB of 8.0 GiB (25 %), 102 MiB/s, 17 blocks differ, 60 s left"
