@@ -4,7 +4,7 @@
 #   make test        install what is needed, run every tier
 #   make coverage    unit tests and contracts, with what they do not reach
 #   make check       lint, types and unit tests: under a minute
-#   make scenarios   the virtual machines alone;  SHORT=1 without the longest;  make scenario NAME=switchover  one of them
+#   make scenarios   the virtual machines alone;  CORE=1 the few that CI runs;  make scenario NAME=switchover  one of them
 #   make openstack   the acceptance run against a real OpenStack control plane on loopback (about 10 minutes)
 #   make bench       measure, as ratios against the obvious alternative;  BENCH=exports_cycle  one of them
 #   make lock        pin the Python packages anew
@@ -45,7 +45,7 @@ coverage: setup
 	@$(PYTHON) -m coverage report --skip-covered | tail -n 40
 
 scenarios: setup
-	$(PYTEST) tests/scenarios --durations=0 $(if $(NAME),-k $(NAME)) $(if $(SHORT),-m "not long")
+	$(PYTEST) tests/scenarios --durations=0 $(if $(NAME),-k $(NAME)) $(if $(CORE),-m core)
 
 scenario: scenarios
 

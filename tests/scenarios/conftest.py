@@ -30,7 +30,7 @@ STAGES = pytest.StashKey[list[Stages]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"deadline(seconds): how long a scenario may take ({DEADLINE:g} s)")
-    config.addinivalue_line("markers", "long: takes minutes in emulation and is left out of `make scenarios SHORT=1`")
+    config.addinivalue_line("markers", "core: one of the few of `make scenarios CORE=1`, which CI runs")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -62,6 +62,7 @@ def sound(vault: Machine, path: str, number: int) -> str:
     return found.split()[0]
 
 
+@pytest.mark.core
 @pytest.mark.deadline(900 + 150 * ROUNDS)
 def test_copies_while_a_client_writes(lab: Lab, figures: list[Figure]) -> None:
     alpha, beta, client, vault = (lab[name] for name in ("alpha", "beta", "client", "vault"))
@@ -106,7 +107,6 @@ def recovers(lab: Lab, standby: str = "beta", known: bool = True) -> None:
     assert digest(vault, device(newest)) == watched(node)
 
 
-@pytest.mark.long
 @pytest.mark.deadline(1500)
 def test_the_source_loses_its_power_in_the_middle(lab: Lab) -> None:
     vault, beta = lab["vault"], lab["beta"]
@@ -133,7 +133,6 @@ def test_the_source_loses_its_power_in_the_middle(lab: Lab) -> None:
     assert safe(lab)["alpha"].serving
 
 
-@pytest.mark.long
 @pytest.mark.deadline(900)
 def test_the_sources_snapshot_overflows(lab: Lab) -> None:
     """upstream #41, on the real device mapper."""

@@ -73,6 +73,7 @@ def timed(lab: Lab, wanted: Sequence[str]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.core
 @pytest.mark.deadline(1500)
 def test_a_file_and_a_directory_come_back(lab: Lab, figures: list[Figure]) -> None:
     client, vault = lab["client"], lab["vault"]
@@ -103,7 +104,6 @@ def ruin(lab: Lab) -> None:
         )
 
 
-@pytest.mark.long
 @pytest.mark.deadline(2000)
 def test_a_volume_comes_back_onto_a_fresh_pair(lab: Lab, figures: list[Figure]) -> None:
     client, vault, beta = lab["client"], lab["vault"], lab["beta"]

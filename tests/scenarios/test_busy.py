@@ -44,6 +44,7 @@ def release(alpha: Machine) -> None:
     alpha.run(f"umount {VOLUME}/look && lvremove -q -y lab/look", 60)
 
 
+@pytest.mark.core
 @pytest.mark.deadline(1200)
 def test_down_names_every_holder_before_a_client_is_cut_off(lab: Lab) -> None:
     alpha = lab["alpha"]

@@ -34,6 +34,7 @@ def kill_the_outside(node: Machine) -> None:
     node.run(f"! timeout 2 getent hosts keystone.example.org && ! ping -q -c 1 -W 1 {DEAD}", 30)
 
 
+@pytest.mark.core
 @pytest.mark.deadline(1500)
 def test_cold_start_of_both_nodes(lab: Lab) -> None:
     load = Load(lab["client"], MOUNT).start()
@@ -49,7 +50,6 @@ def test_cold_start_of_both_nodes(lab: Lab) -> None:
     kept(load, lab["alpha"])
 
 
-@pytest.mark.long
 @pytest.mark.deadline(1500)
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_cold_start_of_one_node(lab: Lab, name: str) -> None:

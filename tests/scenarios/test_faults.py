@@ -65,7 +65,6 @@ def test_a_server_that_cannot_end_is_named_and_waited_for(lab: Lab) -> None:
     kept(load, lab["beta"])
 
 
-@pytest.mark.long
 @pytest.mark.deadline(1500)
 def test_a_half_copied_side_is_never_served(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]

@@ -71,7 +71,6 @@ def killed(node: Machine, arguments: str, step: str) -> None:
     print(f"{node.name}: {arguments} killed; the journal ends with {last['event']} {last['step']}")
 
 
-@pytest.mark.long
 @pytest.mark.deadline(3000)
 def test_down_and_up_killed_at_every_step(lab: Lab) -> None:
     """Each run is killed one step later than the one before, so that each goes on from what a dead one left."""
@@ -94,7 +93,6 @@ def test_down_and_up_killed_at_every_step(lab: Lab) -> None:
     kept(load, beta)
 
 
-@pytest.mark.long
 @pytest.mark.deadline(1800)
 def test_a_switchover_killed_on_either_node_is_finished_by_the_next(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]

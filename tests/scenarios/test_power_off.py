@@ -24,6 +24,7 @@ def lab(stages: Stages) -> Lab:
     return serving(stages)
 
 
+@pytest.mark.core
 @pytest.mark.deadline(1500)
 def test_power_off_of_the_active_node(lab: Lab, figures: list[Figure]) -> None:
     alpha, beta = lab["alpha"], lab["beta"]

@@ -25,6 +25,7 @@ def write(node: Machine, name: str) -> None:
     node.run(f"echo {node.name} >>{SHARE}/who; sync")
 
 
+@pytest.mark.core
 @pytest.mark.deadline(1500)
 def test_a_split_brain_is_named_refused_and_ended_by_a_person(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]

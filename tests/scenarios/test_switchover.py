@@ -42,6 +42,7 @@ def bare_sum(lab: Lab) -> float:
     return bare(lab["alpha"], BARE_DOWN) + bare(lab["beta"], BARE_UP)
 
 
+@pytest.mark.core
 @pytest.mark.deadline(600 + 800 * ROUNDS)
 def test_switchover_there_and_back(lab: Lab, figures: list[Figure]) -> None:
     load = Load(lab["client"], MOUNT).start()
