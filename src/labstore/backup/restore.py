@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labstore.backup.apply import snapshot_name
 from labstore.backup.mounting import RestoreMounts
+from labstore.backup.restore_onto import Onto
 from labstore.model.backup import GenerationName
 from labstore.model.backup_settings import Job
 from labstore.model.block_sync import DevicePath, Permit, Place, SyncResult
@@ -18,10 +19,10 @@ from labstore.ports.clock import Clock
 from labstore.ports.host import Command, CommandFailed, Host
 from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.backup import RestoreRefused, RunFailed, StorageFailed
+from labstore.reports.backup import RestoreHolds, RestoreRefused, RunFailed, StorageFailed
 from labstore.reports.blocksync import SyncFailed
+from labstore.reports.blocksync_target import ForeignTarget, TargetSwapped
 from labstore.system.beneath import open_beneath
-from labstore.system.block_use import in_use
 
 PURPOSE = "restore"
 _DEADLINE = 7 * 86400.0
@@ -35,6 +36,7 @@ class Restorer:
     mounts: RestoreMounts
     engine: BlockEngine
     clock: Clock
+    onto: Onto
 
     def files(self, job: Job, generation: GenerationName, paths: Sequence[str], into: Path) -> None:
         """Copy paths of a generation, with owners, times, links and attributes, into a directory that is there.
@@ -59,31 +61,35 @@ class Restorer:
             raise StepFailed(StorageFailed("rsync", str(error))) from error
 
     def volume(
-        self, job: Job, generation: GenerationName, onto: Place, snapshots: Snapshots, remote: tuple[str, ...] = ()
+        self,
+        job: Job,
+        generation: GenerationName,
+        onto: Place,
+        snapshots: Snapshots,
+        remote: tuple[str, ...] = (),
+        given: frozenset[Permit] = frozenset(),
     ) -> SyncResult:
         """Make a whole device what a generation is, and prove it. The device is one that nobody uses, here or on
-        another machine, which `remote` reaches. Raises StepFailed."""
-        if onto.host is None:
-            self._free(onto.path)
+        another machine, which `remote` reaches; one that holds something wants that to be permitted (`given`). Raises
+        StepFailed."""
+        self.onto.check(onto)
         name = snapshot_name(job.name, generation)
         copy = snapshots.open_copy(name, PURPOSE)
         try:
-            permits = frozenset({Permit.ADOPT_TARGET, Permit.NEW_SOURCE, Permit.NEW_TARGET, Permit.SHRINK})
+            permits = self.onto.permits(onto, copy, given)
             options = replace(job.options, permits=permits, full=True, hints=None, cache=False, max_change=1.0)
             label = f"{job.name} {generation}"
             return self.engine.sync(Order(Place(DevicePath(copy)), onto, label, options, job.limits, remote))
         except SyncFailed as failure:
+            if isinstance(failure.report, ForeignTarget | TargetSwapped):
+                raise StepFailed(RestoreHolds(str(onto), _holds(failure.report))) from failure
             raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
         finally:
             snapshots.close_copy(name, PURPOSE)
 
-    def _free(self, device: DevicePath) -> None:
-        try:
-            holder = in_use(device)
-        except OSError as error:
-            raise StepFailed(RestoreRefused(device, error.strerror or str(error))) from error
-        if holder is not None:
-            raise StepFailed(RestoreRefused(device, holder))
+
+def _holds(report: ForeignTarget | TargetSwapped) -> str:
+    return report.content if isinstance(report, ForeignTarget) else "something, and is another one than last time"
 
 
 def within(point: Path, path: str) -> str:

@@ -18,7 +18,9 @@ from labstore.cli.output import emit, line, waiting
 from labstore.formats.units import Unfit, duration
 from labstore.model.backup import Generation, RestoreMount
 from labstore.model.backup_settings import Job
-from labstore.model.block_sync import Place
+from labstore.model.block_sync import Permit, Place
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import RestoreHolds
 
 generation_option = click.option("--generation", help="Which one; the newest that is proven otherwise.")
 
@@ -117,6 +119,11 @@ def list_files(job: str, path: str, generation: str | None, as_json: bool, chose
 @generation_option
 @click.option("--to", type=click.Path(path_type=Path), help="A directory into which PATHS are copied.")
 @click.option("--onto", help="A device that nobody uses, here or as [USER@]HOST:DEVICE; it becomes the whole volume.")
+@click.option(
+    "--permit",
+    type=click.Choice([str(Permit.ADOPT_TARGET)]),
+    help="With --onto: overwrite a device that holds something.",
+)
 @click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh, with --onto HOST:DEVICE.")
 @click.option("--remote", default=REMOTE, show_default=True, help="What is run on that machine.")
 @json_option
@@ -127,6 +134,7 @@ def restore(
     generation: str | None,
     to: Path | None,
     onto: str | None,
+    permit: str | None,
     ssh_config: str | None,
     remote: str,
     as_json: bool,
@@ -135,13 +143,14 @@ def restore(
     """Bring back files or directories (--to), or the whole volume (--onto).
 
     Files keep owner, mode, times and attributes; nothing in the directory is removed. A device is refused while
-    anybody uses it, and every byte that is written to it is read back. On another machine that wants your own ssh
-    rights: the key of the backups opens nothing there but reading.
+    anybody uses it, where it is part of the backups, and, unless that is permitted, where it holds something; every
+    byte that is written to it is read back. On another machine that wants your own ssh rights: the key of the backups
+    opens nothing there but reading.
 
     \b
     Examples:
       labstore backup restore tools shared/tools/project/x --to /srv/restored
-      labstore backup restore tools --onto root@labstore1004:/dev/misc/tools
+      labstore backup restore tools --onto root@nfs1:/dev/drbd/by-res/tools/0
     """
     parts, settings = parts_of(chosen)
     if (onto is None) == (to is None) or bool(paths) != (to is not None):
@@ -152,7 +161,8 @@ def restore(
         _files(parts, wanted, found, paths, to, as_json)
     else:
         there = ssh_words({"identity": None, "port": None, "ssh_config": ssh_config, "remote": remote})
-        _volume(parts, wanted, found, _place(onto or ""), there, as_json)
+        given = frozenset({Permit(permit)}) if permit else frozenset[Permit]()
+        _volume(parts, wanted, found, _place(onto or ""), there, given, as_json)
 
 
 def _files(parts: Backups, job: Job, found: Generation, paths: tuple[str, ...], to: Path, as_json: bool) -> None:
@@ -172,9 +182,23 @@ def _place(onto: str) -> Place:
         raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path, or HOST:PATH") from None
 
 
-def _volume(parts: Backups, job: Job, found: Generation, onto: Place, there: tuple[str, ...], as_json: bool) -> None:
-    with interruptible(parts.engine), shown(parts.engine):
-        result = parts.restorer.volume(job, found.name, onto, parts.snapshots_of(job), there if onto.host else ())
+def _volume(
+    parts: Backups,
+    job: Job,
+    found: Generation,
+    onto: Place,
+    there: tuple[str, ...],
+    given: frozenset[Permit],
+    as_json: bool,
+) -> None:
+    snapshots, remote = parts.snapshots_of(job), there if onto.host else ()
+    try:
+        with interruptible(parts.engine), shown(parts.engine):
+            result = parts.restorer.volume(job, found.name, onto, snapshots, remote, given)
+    except StepFailed as failure:
+        if isinstance(failure.report, RestoreHolds):
+            raise Stop.because(Exit.REFUSED, [failure.report]) from None
+        raise
     if as_json:
         said = {"size": result.size, "seconds": round(result.seconds, 3), "root": result.root}
         emit({"job": job.name, "generation": found.name, "onto": str(onto), **said})

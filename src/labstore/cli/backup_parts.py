@@ -17,6 +17,7 @@ from labstore.backup.mounting import RestoreMounts
 from labstore.backup.observe import Observer
 from labstore.backup.plan import LOCAL
 from labstore.backup.restore import Restorer
+from labstore.backup.restore_onto import Onto
 from labstore.backup.source_agent import SourceAgent
 from labstore.backup.source_nodes import SshSourceNodes, remote_words
 from labstore.cli.beside import AtWork
@@ -81,7 +82,8 @@ def backups(site: Site, settings: BackupSettings, file: Path) -> Backups:
 
     applier = Applier(settings, snapshots_of, engine, prover, mounts, manifests, order, clock)
     cycle = BackupCycle(settings, observer, applier, site.run_dir / "backup")
-    return Backups(cycle, mounts, Restorer(host, mounts, engine, clock), manifests, snapshots_of, engine, site.run_dir)
+    restorer = Restorer(host, mounts, engine, clock, Onto(settings.jobs, snapshots_of, HostName(node_name())))
+    return Backups(cycle, mounts, restorer, manifests, snapshots_of, engine, site.run_dir)
 
 
 def keep_record(parts: Backups, record: Record, job: JobName, node: str) -> None:

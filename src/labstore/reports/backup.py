@@ -284,12 +284,33 @@ class NoGeneration(Report):
 class RestoreRefused(Report):
     what: str
     why: str
+    advice: str = ""
 
     code = "backup-restore-refused"
     severity = Severity.ERROR
 
     def message(self) -> str:
-        return f"{self.what} is not restored: {self.why}"
+        return f"nothing is restored: {self.what}: {self.why}"
+
+    def remedy(self) -> str | None:
+        return self.advice or None
+
+
+@dataclass(frozen=True)
+class RestoreHolds(Report):
+    """Something lies where a whole volume shall go."""
+
+    onto: str
+    content: str
+
+    code = "backup-restore-holds"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"nothing is restored: {self.onto} holds {self.content}"
+
+    def remedy(self) -> str:
+        return "look at it; if that may be overwritten: --permit adopt-target"
 
 
 @dataclass(frozen=True)
