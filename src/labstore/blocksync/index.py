@@ -110,8 +110,10 @@ class IndexFolder:
             raise Unreadable(str(error)) from None
         try:
             return _decoded(raw)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise Unreadable(f"{type(error).__name__}: {error}") from None
+        except (json.JSONDecodeError, UnicodeError, TypeError, KeyError, AttributeError, RecursionError):
+            raise Unreadable("its header is not what was written there") from None
+        except ValueError as error:
+            raise Unreadable(str(error)) from None
 
     def save(self, state: IndexState) -> None:
         """Replace the header, durably."""

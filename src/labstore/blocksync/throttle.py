@@ -100,9 +100,11 @@ class ControlFile:
         except FileNotFoundError:
             gone, self._seen = self._seen != (0, 0), (0, 0)
             return self._otherwise if gone else None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self.problem = f"it cannot be read: {error.strerror}"
+        except ValueError as error:
             self.problem = str(error)
-            return None
+        return None
 
 
 def limits_of(text: str, otherwise: Limits) -> Limits:

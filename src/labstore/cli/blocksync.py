@@ -57,6 +57,18 @@ class _Blocksync(click.Group):
         return super().parse_args(ctx, args)
 
 
+def _not_empty(ctx: click.Context | None, param: click.Parameter | None, value: Any) -> Any:
+    """An empty word is a variable of a script that was not set."""
+    if value == "":
+        raise click.BadParameter("it is empty; leave it out, or say what it is", ctx, param)
+    return value
+
+
+class _Path(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_not_empty(ctx, param, value), param, ctx)
+
+
 @click.group(cls=_Blocksync)
 def blocksync() -> None:
     """Make one block device or image file equal to another, and prove it.
@@ -69,6 +81,10 @@ def blocksync() -> None:
       labstore blocksync /dev/vg/home-snap backup1:/dev/backup/home
       labstore blocksync nfs1:/dev/vg/home-snap /dev/backup/home
       labstore blocksync old.img new.img
+
+    \b
+    What can be said to a copy (--full, --hints, --permit, limits, ssh):
+      labstore blocksync run --help
     """
 
 
@@ -82,23 +98,39 @@ def blocksync() -> None:
 @click.option("--read", type=click.Choice([str(mode) for mode in ReadMode]), default="auto", show_default=True,
               help="What the page cache has and else around it; always around it; through it.")  # fmt: skip
 @click.option("--full", is_flag=True, help="Compare every block on both sides, whatever the index says.")
-@click.option("--scrub", type=float, default=1 / 30, help="Part of the unchanged target to read again. [1/30]")
-@click.option("--hints", type=click.Path(), help="A file on the source's machine that says where it changed.")
+@click.option(
+    "--scrub",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    default=1 / 30,
+    help="Part of the unchanged target to read again. [1/30]",
+)
+@click.option("--hints", type=_Path(), help="A file on the source's machine that says where it changed.")
 @click.option("--no-cache", is_flag=True, help="Keep no copy of the index at the source.")
-@click.option("--max-change", type=float, default=1.0, help="Stop when a larger part than this differs. [1.0]")
+@click.option(
+    "--max-change",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="PART",
+    default=1.0,
+    help="Stop when a larger part than this differs. [1.0]",
+)
 @click.option("--permit", type=click.Choice([str(each) for each in Permit]), multiple=True,
               help="Once: " + "; ".join(f"{each}: {PERMIT_HELP[each]}" for each in Permit) + ".")  # fmt: skip
 @click.option("--send-limit", metavar="AMOUNT", help="Bytes per second on the way (20M).")
 @click.option("--read-limit", metavar="AMOUNT", help="Bytes per second read on either side.")
 @click.option("--reads-limit", metavar="NUMBER", help="Reads per second on either side.")
-@click.option("--control", type=click.Path(path_type=Path), help="A file with limits, read whenever it changes.")
-@click.option("--label", default="", help="Name of the source's volume, where SOURCE is one of its snapshots.")
-@click.option("--state", type=click.Path(path_type=Path), default=STATE, show_default=True,
+@click.option(
+    "--control", type=_Path(dir_okay=False, path_type=Path), help="A file with limits, read whenever it changes."
+)
+@click.option("--label", callback=_not_empty, help="Name of the source's volume, where SOURCE is one of its snapshots.")
+@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE, show_default=True,
               help="Where digest indexes are kept.")  # fmt: skip
-@click.option("--identity", type=click.Path(), help="The key for ssh.")
+@click.option("--identity", type=_Path(), help="The key for ssh.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port for ssh.")
-@click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh.")
-@click.option("--remote", default=REMOTE, show_default=True, help="What to run on the other machine.")
+@click.option("--ssh-config", type=_Path(), help="The configuration file for ssh.")
+@click.option(
+    "--remote", callback=_not_empty, default=REMOTE, show_default=True, help="What to run on the other machine."
+)
 @click.option("--attempts", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are stable.")
 def run(**given: Any) -> None:
@@ -129,6 +161,7 @@ def _job(given: dict[str, Any]) -> dict[str, Any]:
     from labstore.blocksync.throttle import amount  # noqa: PLC0415 - as above
 
     try:
+        source, target = _place(given["source"]), _place(given["target"])
         options = Options(
             algorithm=Algorithm.XXH3 if given["xxh3"] else Algorithm.BLAKE3,
             block_size=int(given["block_size"]),
@@ -137,27 +170,48 @@ def _job(given: dict[str, Any]) -> dict[str, Any]:
             full=given["full"],
             cache=not given["no_cache"],
             max_change=given["max_change"],
-            hints=given["hints"],
+            hints=_hints(given["hints"], source),
             permits=frozenset(map(Permit, given["permit"])),
         )
-        send, read, reads = (amount(given[name] or "none") for name in ("send_limit", "read_limit", "reads_limit"))
-        source, target = _place(given["source"]), _place(given["target"])
+        limits = (given[name] for name in ("send_limit", "read_limit", "reads_limit"))
+        send, read, reads = (None if text is None else amount(text) for text in limits)
     except ValueError as error:
         raise Stop(Exit.USAGE, f"error: {error}", "labstore blocksync run --help") from None
     if source.host and target.host:
         raise Stop(Exit.USAGE, "error: one of the two has to be on this machine", "run it on one of the two")
     if not (source.host or target.host) and _same(source.path, target.path):
         raise Stop(Exit.USAGE, f"error: {source} and {target} are the same", "name another target")
+    _will_be_read(given["control"])
     return {
         "source": source,
         "target": target,
         "options": options,
         "limits": Limits(send, read, reads),
         "state": given["state"].absolute(),
-        "label": given["label"],
+        "label": given["label"] or "",
         "there": ssh_words(given),
         "attempts": given["attempts"],
     }
+
+
+def _hints(path: str | None, source: Place) -> str | None:
+    """The file as the source's end finds it, which is started elsewhere."""
+    if path is None or source.host is None:
+        return path and str(Path(path).absolute())
+    if not path.startswith("/"):
+        raise ValueError(f"--hints names a file on {source.host}: write its absolute path")
+    return path
+
+
+def _will_be_read(control: Path | None) -> None:
+    """A control file may come later, but not into a directory that is not there."""
+    if control is None or control.exists():
+        return
+    if not control.absolute().parent.is_dir():
+        raise Stop(
+            Exit.USAGE, f"error: --control {control}: there is no such directory", "write where the file will be"
+        )
+    click.echo(f"note: {control} is not there yet; until it is, the limits of the command line hold", err=True)
 
 
 def _same(one: str, other: str) -> bool:
@@ -197,15 +251,15 @@ def _for_ssh(name: str, value: str) -> str:
 @click.option("--target", "targets", multiple=True, help="Only be the target, and only for this device.")
 @click.option("--permit", type=click.Choice([str(each) for each in Permit]), multiple=True,
               help="With --target: what callers may permit themselves; nothing otherwise.")  # fmt: skip
-@click.option("--hints", type=click.Path(), help="With --source: the file that says where it changed.")
-@click.option("--label", default="", help="With --source: the name of its volume.")
-@click.option("--state", type=click.Path(path_type=Path), default=STATE, show_default=True)
+@click.option("--hints", type=_Path(), help="With --source: the file that says where it changed.")
+@click.option("--label", callback=_not_empty, help="With --source: the name of its volume.")
+@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE, show_default=True)
 def serve(
     sources: tuple[str, ...],
     targets: tuple[str, ...],
     permit: tuple[str, ...],
     hints: str | None,
-    label: str,
+    label: str | None,
     state: Path,
 ) -> None:
     """Speak the protocol on standard input and output.
@@ -229,7 +283,7 @@ def serve(
     jail = None
     if sources or targets:
         role = Role.SOURCE if sources else Role.TARGET
-        jail = Jail(role, _devices(sources or targets), frozenset(map(Permit, permit)), hints, label)
+        jail = Jail(role, _devices(sources or targets), frozenset(map(Permit, permit)), hints, label or "")
     try:
         be_called(0, 1, state, jail, started=_end_by_signals)
     except SyncFailed as failure:

@@ -134,8 +134,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.block_size not in BLOCK_SIZES:
             raise ValueError(f"{self.block_size} is not a block size (one of {', '.join(map(str, BLOCK_SIZES))})")
-        if not (0 <= self.scrub <= 1 and 0 < self.max_change <= 1 and 0 <= self.samples <= 256):
-            raise ValueError("scrub and max_change are parts of the whole, from 0 to 1; samples are at most 256")
+        if not 0 <= self.scrub <= 1:
+            raise ValueError(f"scrub is a part of the whole, from 0 to 1, not {self.scrub}")
+        if not 0 < self.max_change <= 1:
+            raise ValueError(f"max-change is a part of the whole, more than 0 and up to 1, not {self.max_change}")
+        if not 0 <= self.samples <= 256:
+            raise ValueError(f"{self.samples} samples: there are at most 256")
 
 
 DEFAULTS, UNLIMITED = Options(), Limits()

@@ -53,6 +53,16 @@ def test_a_changed_byte_anywhere_is_noticed(folder: IndexFolder, state: IndexSta
 
 
 @pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xff", b"[]", b"{}", b'{"header": 5, "digest": ""}', b"[" * 60_000]
+)
+def test_what_is_no_header_is_said_in_words(folder: IndexFolder, content: bytes) -> None:
+    folder.make()
+    (folder.path / "header.json").write_bytes(content)
+    with pytest.raises(Unreadable, match=r"^its header is not what was written there$"):
+        folder.load()
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"version": 2},

@@ -66,6 +66,10 @@ def test_a_control_file_is_read_when_it_changes(tmp_path: Path) -> None:
     assert control.changed() is None
     assert control.problem is not None
     path.unlink()
+    path.mkdir()
+    assert control.changed() is None
+    assert control.problem == "it cannot be read: Is a directory"
+    path.rmdir()
     assert control.changed() == Limits(send=5)
     assert control.changed() is None
 

@@ -10,15 +10,16 @@ from click.testing import CliRunner
 
 from labstore.blocksync.ends import Meter
 from labstore.cli.beside import progress, size, span
-from labstore.cli.blocksync import blocksync, ssh_words
+from labstore.cli.blocksync import _hints, blocksync, ssh_words
 from labstore.cli.exit import Exit
-from labstore.model.block_sync import Permit
+from labstore.model.block_sync import Permit, Place
 
 
 def test_help_says_how_to_begin() -> None:
     said = CliRunner().invoke(blocksync, ["--help"])
     assert said.exit_code == 0
     assert "labstore blocksync nfs1:/dev/vg/home-snap /dev/backup/home" in said.output
+    assert "labstore blocksync run --help" in said.output
     more = CliRunner().invoke(blocksync, ["run", "--help"]).output
     assert all(permit in more.replace("\n", "").replace(" ", "") for permit in Permit)
 
@@ -40,6 +41,41 @@ def test_what_makes_no_sense_is_said_before_anything_is_done(words: list[str], t
     done = CliRunner().invoke(blocksync, [*words, "--state", str(tmp_path)])
     assert done.exit_code == Exit.USAGE
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-change", "2"], "--max-change"),
+        (["--max-change", "nan"], "max-change is a part of the whole"),
+        (["--scrub", "-0.1"], "--scrub"),
+        (["--read-limit", ""], "'' is no amount"),
+        (["--label", ""], "'--label': it is empty"),
+        (["--state", ""], "'--state': it is empty"),
+        (["--control", ""], "'--control': it is empty"),
+        (["--control", "/no/such/directory/limits"], "no such directory"),
+        (["--control", "/"], "is a directory"),
+        (["--state", "/etc/passwd"], "is a file"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(words: list[str], said: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.img"
+    source.write_bytes(b"something")
+    done = CliRunner().invoke(blocksync, [str(source), str(tmp_path / "target.img"), *words])
+    assert done.exit_code == Exit.USAGE
+    assert said in done.stderr
+    assert "samples" not in done.stderr
+    assert not (tmp_path / "target.img").exists()
+
+
+def test_hints_are_found_from_here_or_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _hints("hints", Place.parse("/dev/x")) == str(tmp_path / "hints")
+    assert _hints("/hints", Place.parse("nfs1:/dev/x")) == "/hints"
+    assert _hints(None, Place.parse("/dev/x")) is None
+    done = CliRunner().invoke(blocksync, ["nfs1:/dev/x", "/dev/y", "--hints", "hints"])
+    assert done.exit_code == Exit.USAGE
+    assert "a file on nfs1: write its absolute path" in done.stderr
 
 
 @pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
