@@ -92,6 +92,40 @@ def digest(path: Path) -> str:
 RUNS = int(os.environ.get("LABSTORE_BACKUP_RUNS", "4"))
 
 
+def check(site: Site) -> tuple[int, str]:
+    done = CliRunner().invoke(labstore, ["check", "backup"], env={"LABSTORE_SITE": str(site.file)})
+    return done.exit_code, done.output
+
+
+def test_a_proof_that_fails_later_withdraws_the_verdict(site: Site) -> None:
+    site.do("run", "tools")
+    assert check(site)[0] == 0
+    (only,) = site.target.with_name("target.img.generations").glob("*.img")
+    whole = only.read_bytes()
+    only.write_bytes(b"not a file system")
+    assert "does not restore" in site.do("prove", "tools", expect=1)
+    assert [each["verdict"] for each in site.generations()] == ["failed"]
+    health, said = check(site)
+    assert health == 2
+    assert "failed: nothing is proven to restore" in said
+    only.write_bytes(whole)
+    site.do("prove", "tools")
+    assert check(site)[0] == 0, "the same generation was proven once more"
+
+
+def test_a_failed_proof_of_an_older_one_is_said_although_there_is_a_newer(site: Site) -> None:
+    site.do("run", "tools")
+    site.write("second")
+    site.file.write_text(site.file.read_text().replace("hourly: 3", "hourly: 1"))
+    site.do("run", "tools")
+    older, newer = (str(each["name"]) for each in site.generations())
+    site.target.with_name("target.img.generations").joinpath(f"labstore-tools-{older}.img").write_bytes(b"damaged")
+    site.do("prove", "tools", older, expect=1)
+    assert check(site)[0] != 0
+    site.do("prove", "tools", newer)
+    assert check(site)[0] != 0, "that another one restores does not mend it"
+
+
 def test_runs_in_a_row_each_equal_proven_and_kept_by_policy(site: Site) -> None:
     for number in range(RUNS):
         site.write(f"run {number}")

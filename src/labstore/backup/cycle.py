@@ -13,9 +13,11 @@ from labstore.backup.facts import BackupFacts
 from labstore.backup.guards import NO_OVERRIDES, guard
 from labstore.backup.observe import Observer, figures
 from labstore.backup.plan import BackupPlan, BackupStep, plan_backups
+from labstore.model.backup import GenerationName, ProofResult
 from labstore.model.backup_settings import BackupSettings, Job, JobName
 from labstore.reconcile.facts import Missing
 from labstore.reconcile.record import Outcome, Record, Result, State, state_of
+from labstore.reconcile.runner import StepFailed
 from labstore.reports.backup import Waiting
 from labstore.reports.report import Override, Report
 from labstore.system import locks
@@ -56,6 +58,21 @@ class BackupCycle:
         started = self.observer.clock.now()
         parts = [self._job(job, asked, overrides) for job in self._jobs(names)]
         return self._record(started, parts)
+
+    def prove(self, name: JobName, generation: GenerationName) -> tuple[ProofResult | None, Record]:
+        """Prove a generation once more. A verdict that does not hold is withdrawn, and the record says so. Raises
+        locks.Locked."""
+        self.number += 1
+        started, job = self.observer.clock.now(), self.settings.jobs[name]
+        key, proof = f"{name}/{generation}", None
+        with self._lock(job):
+            try:
+                proof = self.applier.prove(job, generation)
+                result = Result(key, Outcome.DONE)
+            except StepFailed as failure:
+                result = Result(key, Outcome.FAILED, failure.report)
+            facts = self.observer.facts((job,), ask_nodes=False)
+        return proof, self._record(started, [_Part(facts, BackupPlan(), (result,))])
 
     def _jobs(self, names: Iterable[JobName]) -> tuple[Job, ...]:
         chosen = tuple(names)

@@ -11,10 +11,10 @@ import click
 from labstore.backup.cycle import step_words
 from labstore.cli.backup_asked import generation_of, generations_of, job_of, jobs_of, parts_of, when
 from labstore.cli.backup_looking import list_files, mount, restore, unmount
-from labstore.cli.backup_parts import Backups, keep_record
+from labstore.cli.backup_parts import Backups, keep_proof, keep_record
 from labstore.cli.backup_serve import serve
 from labstore.cli.beside import interruptible, limits_from, shown, size, span
-from labstore.cli.exit import Exit, of_state
+from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import Column, emit, line, reports, table, waiting
 from labstore.model.backup import Generation, Verdict
@@ -248,6 +248,8 @@ def _generation_words(parts: Backups, job: Job, generation: Generation) -> dict[
 def prove(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
     """Show once more that a generation restores (the newest, if none is named).
 
+    One that does not is no proven one from then on, and `labstore check backup` says so.
+
     \b
     Example:
       labstore backup prove tools
@@ -256,7 +258,10 @@ def prove(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> No
     wanted = job_of(settings, job)
     name = generation or max((each.name for each in generations_of(parts, wanted)), default=None)
     with waiting("proving"):
-        proof = parts.cycle.applier.prove(wanted, generation_of(parts, wanted, name).name)
+        proof, record = parts.cycle.prove(wanted.name, generation_of(parts, wanted, name).name)
+    keep_proof(parts, record, wanted.name, chosen.node_name)
+    if proof is None:
+        raise Stop.because(Exit.FAILED, record.reports)
     if as_json:
         emit({"job": wanted.name, "generation": proof.generation, "at": proof.at, "held": dict(proof.checks)})
         return

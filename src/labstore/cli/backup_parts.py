@@ -28,7 +28,8 @@ from labstore.model.site import Site
 from labstore.ports.block_engine import Order
 from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.facts import Answer, Fact
-from labstore.reconcile.record import Record
+from labstore.reconcile.record import Record, State
+from labstore.reports.backup import ProofFailed
 from labstore.system.clock import SystemClock
 from labstore.system.drbd_above import replica
 from labstore.system.drbdadm import Drbd
@@ -90,12 +91,29 @@ def keep_record(parts: Backups, record: Record, job: JobName, node: str) -> None
     """For `labstore status`, checks and metrics. What another run is at is that one's to say."""
     if job not in record.facts:
         return
-    try:
-        before = records.read(records.place(parts.run_dir, record.room, job))
-    except (records.BadRecord, FileNotFoundError):
-        before = None
     mine = replace(record, facts=record.facts[job])
-    records.write(parts.run_dir, records.kept(mine, job, node, person(), None, before))
+    records.write(parts.run_dir, records.kept(mine, job, node, person(), None, _kept(parts, record.room, job)))
+
+
+def keep_proof(parts: Backups, record: Record, job: JobName, node: str) -> None:
+    """What a proof that failed says replaces what the last run said; one that holds takes back no more than an earlier
+    one of the same generation."""
+    before = _kept(parts, record.room, job)
+    again = {result.key.partition("/")[2] for result in record.results}
+    withdrawn = before is not None and any(
+        said.code == ProofFailed.code and any(name in said.message for name in again) for said in before.reports
+    )
+    if record.state is not State.CONVERGED or withdrawn:
+        keep_record(parts, record, job, node)
+    elif before is not None and job in record.facts:
+        records.write(parts.run_dir, replace(before, facts={**before.facts, **record.facts[job]}))
+
+
+def _kept(parts: Backups, room: str, job: JobName) -> records.Kept | None:
+    try:
+        return records.read(records.place(parts.run_dir, room, job))
+    except (records.BadRecord, FileNotFoundError):
+        return None
 
 
 def _words(job: Job, node: HostName, file: Path) -> tuple[str, ...]:
