@@ -13,7 +13,7 @@ from labstore.blocksync.settling import Batch, Settler, Settling, rows
 
 SETTLE_AT = 32 << 20
 """Bytes written after which they are settled in any case,"""
-SETTLE_SOON = 4 << 20
+SETTLE_SOON = 8 << 20
 """and after which they are if nothing else is being settled."""
 _ZEROS_AT = 8 << 30
 """Zeroed bytes after which the same is done."""
