@@ -266,6 +266,29 @@ def test_restoring_a_file_a_directory_and_the_whole_volume(site: Site) -> None:
     subprocess.run(["e2fsck", "-fn", fresh], check=True, capture_output=True)
 
 
+def test_two_of_one_name_do_not_become_one_and_what_is_replaced_is_said(site: Site) -> None:
+    subprocess.run(["mount", "-o", "loop", site.source, site.work], check=True)
+    (site.work / "home2").mkdir()
+    (site.work / "home2" / "first").write_text("another")
+    subprocess.run(["umount", site.work], check=True)
+    site.do("run", "tools")
+    into = site.folder / "restored"
+    into.mkdir()
+    said = site.do("restore", "tools", "home/first", "/home2/first/", "--to", into, expect=1)
+    assert "home/first and home2/first: both would be" in " ".join(said.split())
+    assert list(into.iterdir()) == []
+    assert "replaced" not in site.do("restore", "tools", "home/first", "home/first", "--to", into).partition("\n")[0]
+    (into / "home").mkdir()
+    (into / "home" / "first").write_text("work of today")
+    (into / "home" / "kept").write_text("kept")
+    said = site.do("restore", "tools", "home", "--to", into)
+    assert f"replaced {into}/home/first\n" in said
+    assert "kept" not in said
+    assert (into / "home" / "kept").read_text() == "kept"
+    (into / "first").write_text("x")
+    assert json.loads(site.do("restore", "tools", "home2/first", "--to", into, "--json"))["replaced"] == ["first"]
+
+
 def test_a_whole_volume_is_never_restored_onto_a_device_in_use(site: Site) -> None:
     site.do("run", "tools")
     used = site.folder / "used.img"

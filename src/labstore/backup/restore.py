@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from labstore.backup.apply import snapshot_name
 from labstore.backup.mounting import RestoreMounts
@@ -38,25 +38,33 @@ class Restorer:
     clock: Clock
     onto: Onto
 
-    def files(self, job: Job, generation: GenerationName, paths: Sequence[str], into: Path) -> None:
+    def files(self, job: Job, generation: GenerationName, paths: Sequence[str], into: Path) -> tuple[str, ...]:
         """Copy paths of a generation, with owners, times, links and attributes, into a directory that is there.
-        Nothing in `into` is removed. Raises StepFailed."""
+        Gives what in `into` was replaced by it; nothing there is removed. Raises StepFailed."""
         if not into.is_dir():
             raise StepFailed(RestoreRefused(str(into), "it is no directory"))
+        _apart(paths, into)
         point = Path(self.mounts.root / job.name / generation)
         standing = any(mount.point == str(point) for mount in self.mounts.all())
         mount = self.mounts.mount(job.name, generation, self.clock.now() + _MOUNTED) if not standing else None
         try:
-            for path in paths:
-                self._copy(point, within(point, path), into)
+            clean = [within(point, path) for path in paths]
+            return tuple(name for path in clean for name in self._copy(point, path, into))
         finally:
             if mount is not None:
                 self.mounts.unmount(mount.point)
 
-    def _copy(self, point: Path, path: str, into: Path) -> None:
-        argv = ("rsync", "-aHAX", "--numeric-ids", "--", f"{point}/{path}", f"{into}/")
+    def _copy(self, point: Path, path: str, into: Path) -> tuple[str, ...]:
+        where = ("--", f"{point}/{path}", f"{into}/")
+        found: tuple[str, ...] = ()
+        if os.path.lexists(into / PurePath(path).name):
+            found = _replaced(self._rsync("--dry-run", "--existing", "--out-format=%i %n", *where))
+        self._rsync(*where)
+        return found
+
+    def _rsync(self, *more: str) -> str:
         try:
-            self.host.run(Command(argv, _DEADLINE))
+            return self.host.run(Command(("rsync", "-aHAX", "--numeric-ids", *more), _DEADLINE)).stdout
         except CommandFailed as error:
             raise StepFailed(StorageFailed("rsync", str(error))) from error
 
@@ -90,6 +98,22 @@ class Restorer:
 
 def _holds(report: ForeignTarget | TargetSwapped) -> str:
     return report.content if isinstance(report, ForeignTarget) else "something, and is another one than last time"
+
+
+def _apart(paths: Sequence[str], into: Path) -> None:
+    """Two of one name would be one in the end, the later over the earlier. Raises StepFailed."""
+    names: dict[str, str] = {}
+    for path in dict.fromkeys(each.strip("/") for each in paths):
+        name = PurePath(path).name
+        if names.setdefault(name, path) != path:
+            both, why = f"{names[name]} and {path}", f"both would be {into / name}"
+            raise StepFailed(RestoreRefused(both, why, "restore each into a directory of its own"))
+
+
+def _replaced(said: str) -> tuple[str, ...]:
+    """The names that rsync, asked only about what is there already, would write over: not those of directories."""
+    rows = (row.partition(" ") for row in said.splitlines())
+    return tuple(name for changes, _, name in rows if changes[:1] in (">", "c") and changes[1:2] != "d")
 
 
 def within(point: Path, path: str) -> str:

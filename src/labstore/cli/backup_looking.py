@@ -22,6 +22,8 @@ from labstore.model.block_sync import Permit, Place
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.backup import RestoreHolds
 
+_NAMED = 20
+"""Files that were replaced are named, up to so many."""
 generation_option = click.option("--generation", help="Which one; the newest that is proven otherwise.")
 
 
@@ -142,7 +144,8 @@ def restore(
 ) -> None:
     """Bring back files or directories (--to), or the whole volume (--onto).
 
-    Files keep owner, mode, times and attributes; nothing in the directory is removed. A device is refused while
+    Files keep owner, mode, times and attributes; nothing in the directory is removed, and what is
+    replaced there is named. A device is refused while
     anybody uses it, where it is part of the backups, and, unless that is permitted, where it holds something; every
     byte that is written to it is read back. On another machine that wants your own ssh rights: the key of the backups
     opens nothing there but reading.
@@ -167,10 +170,15 @@ def restore(
 
 def _files(parts: Backups, job: Job, found: Generation, paths: tuple[str, ...], to: Path, as_json: bool) -> None:
     with waiting("copying"):
-        parts.restorer.files(job, found.name, paths, to.absolute())
+        replaced = parts.restorer.files(job, found.name, paths, to.absolute())
     if as_json:
-        emit({"job": job.name, "generation": found.name, "paths": list(paths), "to": str(to.absolute())})
+        said = {"paths": list(paths), "to": str(to.absolute()), "replaced": list(replaced)}
+        emit({"job": job.name, "generation": found.name, **said})
         return
+    for name in replaced[:_NAMED]:
+        line(f"replaced {to / name}")
+    if len(replaced) > _NAMED:
+        line(f"replaced {len(replaced) - _NAMED} more")
     count = "1 path" if len(paths) == 1 else f"{len(paths)} paths"
     line(f"{count} of {job.name} as of {when(found.at)} in {to}")
 
