@@ -96,7 +96,7 @@ def test_a_forced_command_does_its_one_job(source: Path, target: Path, tmp_path:
 
 def test_what_was_not_believed_is_said(source: Path, target: Path, tmp_path: Path) -> None:
     done = sync(source, target, "--state", tmp_path / "state", "--hints", tmp_path / "missing")
-    assert "the change hints are not believed" in str(done["notes"])
+    assert f"the change hints in {tmp_path}/missing are not believed: No such file" in str(done["notes"])
 
 
 def test_a_copy_of_no_one_moment_is_not_called_equal(source: Path, target: Path, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_copy_of_no_one_moment_is_not_called_equal(source: Path, target: Path,
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        words = (source, target, "--state", tmp_path / "state")
+        words = (source, target, "--state", tmp_path / "state", "--read-limit", "20M")
         assert sync(*words, expect=3)["code"] == "blocksync-source-changed"
         done = sync(*words, "--permit", "live-source")
         argv = [*COMMAND, "run", *map(str, words), "--permit", "live-source"]

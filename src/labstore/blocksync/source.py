@@ -131,7 +131,8 @@ class SourceEnd(End):
             with Path(self._spec.options.hints).open(encoding="utf-8", errors="strict") as file:
                 return parse(file)
         except (OSError, ValueError) as error:
-            self._notes.append(f"the change hints are not believed: {error}"[:400])
+            why = getattr(error, "strerror", None) or error
+            self._notes.append(f"the change hints in {self._spec.options.hints} are not believed: {why}"[:400])
             return None
 
     def _offer(self, size: int, token: str | None) -> Offer:
