@@ -26,17 +26,19 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
 
 
 def failed(folder: Path, config: Path, remote: str, permits: frozenset[Permit] = frozenset()) -> tuple[Fault, int]:
-    """With what a copy to the other machine failed, and how often it was tried again."""
-    pauses: list[float] = []
+    """With what a copy to the other machine failed, and how often it was tried again, which is shown."""
+    phases: list[str] = []
     source = folder / "source.img"
     source.write_bytes(b"something" * 10_000)
     there = ssh_words({"identity": None, "port": None, "ssh_config": config, "remote": remote})
     places = Place.parse(str(source)), Place.parse(f"elsewhere:{folder}/target.img")
     job = Job(*places, Options(permits=permits), state=folder / "state", there=there, attempts=3)
+    run = Run(job, pause=lambda _seconds: phases.append(run.meter.phase))
     with pytest.raises(SyncFailed) as failure:
-        Run(job, pause=pauses.append).result()
+        run.result()
+    assert all(phase.startswith("waiting to try again") for phase in phases)
     assert isinstance(failure.value.report, Fault)
-    return failure.value.report, len(pauses)
+    return failure.value.report, len(phases)
 
 
 @pytest.mark.parametrize(
