@@ -225,6 +225,28 @@ def test_a_refused_run_removes_nothing_on_account_of_the_one_it_did_not_make(sit
     assert site.generations() == before
 
 
+def test_making_and_destroying_are_said_by_different_words(site: Site) -> None:
+    site.file.write_text(
+        site.file.read_text().replace("hourly: 3, least: 3", "hourly: 1, daily: 0, weekly: 0, least: 1")
+    )
+    assert site.do("run", "tools").split() == ["made", f"tools/{site.generations()[0]['name']}"]
+    first = site.generations()[0]["name"]
+    said = site.do("run", "tools")
+    assert said.split() == ["made", f"tools/{site.generations()[0]['name']}", "removed", f"tools/{first}"]
+    last = site.generations()[0]["name"]
+    os.truncate(site.source, SIZE - 4096)
+    said = site.do("run", "tools", expect=1)
+    assert said.startswith("failed      tools/")
+    assert f"\nkept        tools/{last}\n" in said
+
+
+def test_a_group_that_a_person_mistyped_is_not_asked_again_by_itself() -> None:
+    done = CliRunner().invoke(labstore, ["snapshots", "show", "no-such-group/tools"])
+    assert done.exit_code == 1, done.output
+    assert "look at its name" in done.output
+    assert "by itself" not in done.output
+
+
 def test_a_device_that_a_process_may_write_is_in_use(tmp_path: Path) -> None:
     """The kernel's exclusive claim does not see it."""
     if os.geteuid() != 0:

@@ -17,10 +17,11 @@ from labstore.cli.beside import interruptible, limits_from, shown, size, span
 from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import Chosen, Told, json_option, override_options, site_options
 from labstore.cli.output import Column, emit, line, reports, table, waiting
-from labstore.model.backup import Generation, Verdict
+from labstore.model.backup import Generation, Sort, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName
 from labstore.model.block_sync import PERMIT_HELP, Permit
-from labstore.reconcile.record import Record, State, state_of
+from labstore.reconcile.plan import Verb
+from labstore.reconcile.record import Outcome, Record, State, state_of
 from labstore.reports.backup import Waiting
 from labstore.reports.report import Override
 
@@ -159,12 +160,26 @@ def _status(records: Sequence[Record]) -> Exit:
     return Exit.LOCKED if locked and worst is State.HOLDING else of_state(worst)
 
 
+_DONE = {(Verb.ADD, Sort.GENERATION): "made", (Verb.CHANGE, Sort.GENERATION): "proven"}
+_DONE |= {(Verb.REMOVE, Sort.GENERATION): "removed", (Verb.REMOVE, Sort.MOUNT): "unmounted"}
+
+
 def _told(record: Record) -> None:
+    kinds = {str(step["key"]): (Verb(step["verb"]), Sort(step["what"])) for step in record.steps}
     for result in record.results:
-        line(f"{result.outcome.value:8} {result.key}")
+        line(f"{_became(kinds.get(result.key), result.outcome):11} {result.key}")
     if not record.results and not record.reports:
         line("nothing was to be done")
     reports(record.reports)
+
+
+def _became(kind: tuple[Verb, Sort] | None, outcome: Outcome) -> str:
+    """What became of a generation or a mount, in a word or two; one that failed its proof was made all the same."""
+    if kind is None or (outcome is Outcome.FAILED and kind[0] is Verb.ADD):
+        return outcome.value
+    if outcome is Outcome.SKIPPED:
+        return "kept"
+    return _DONE[kind] if outcome is Outcome.DONE else f"not {_DONE[kind]}"
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------

@@ -15,12 +15,23 @@ from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Told, json_option
 from labstore.cli.output import Column, emit, line, table
 from labstore.formats.units import Unfit, duration
-from labstore.model.backup_settings import Volume, volume
+from labstore.model.backup_settings import LogicalVolume, Volume, volume
+from labstore.model.names import Name
 from labstore.ports.snapshots import Snapshot, Snapshots
-from labstore.reconcile.facts import Missing
+from labstore.reconcile.facts import Answer, Fact, Missing
+from labstore.reports.sources import SourceFailed
 from labstore.system.clock import SystemClock
 
 STATE = Path("/var/lib/labstore/backup")
+
+
+class SnapshotName(Name):
+    """What a person calls a snapshot, on the command line."""
+
+    __slots__ = ()
+    what = "snapshot's name"
+
+
 BY_HAND = {"job": "by-hand", "kind": "manual"}
 """The tags of a snapshot that a person took: no job touches it."""
 
@@ -83,9 +94,10 @@ def ensure(where: str, name: str, room: str | None, max_age: str | None, as_json
       labstore snapshots ensure misc/tools before-upgrade --room 200G --max-age 1d
     """
     try:
-        wanted, oldest = size_of(room), duration(max_age) if max_age else None
+        wanted, oldest = size_of(room), duration(max_age) if max_age is not None else None
     except (ValueError, Unfit) as error:
         raise Stop(Exit.USAGE, f"error: {error}", "write 20G, 1d") from None
+    name = name_of(name)
     made, there = found(where)
     taken = ensured(made, there, name, wanted, oldest)
     now = next(each for each in found(where)[1] if each.name == name)
@@ -119,6 +131,7 @@ def remove(where: str, name: str, as_json: bool) -> None:
     Example:
       labstore snapshots remove misc/tools before-upgrade
     """
+    name = name_of(name)
     made, there = found(where)
     made.remove(name)
     was = any(each.name == name for each in there)
@@ -136,13 +149,35 @@ def volume_of(text: str) -> Volume:
         raise Stop(Exit.USAGE, f"error: {error}", "write GROUP/NAME, or an absolute path") from None
 
 
+def name_of(text: str) -> str:
+    """The name of a snapshot. Raises Stop."""
+    try:
+        return SnapshotName(text)
+    except ValueError as error:
+        raise Stop(Exit.USAGE, f"error: {error}", "name it as before-upgrade") from None
+
+
 def found(where: str) -> tuple[Snapshots, tuple[Snapshot, ...]]:
-    """The snapshots of a volume. Raises Stop."""
-    made = snapshots_at(volume_of(where), STATE)
+    """The snapshots of a volume that is there. Raises Stop."""
+    place = volume_of(where)
+    made = snapshots_at(place, STATE)
     answer = made.snapshots()
+    if isinstance(answer, Fact) and not answer.value:
+        answer = _there(place, made, answer)
     if isinstance(answer, Missing):
-        raise Stop.because(Exit.HOLDING, [answer.report])
+        remedy = "look at its name; there are: lvs" if isinstance(place, LogicalVolume) else "look at its path"
+        raise Stop(Exit.FAILED, f"error: {answer.report.message()}", remedy)
     return made, answer.value
+
+
+def _there(place: Volume, made: Snapshots, none: Fact[tuple[Snapshot, ...]]) -> Answer[tuple[Snapshot, ...]]:
+    """That a volume has no snapshot, unless there is no such volume."""
+    if isinstance(place, LogicalVolume):
+        volume = made.volume()
+        return volume if isinstance(volume, Missing) else none
+    if Path(place).is_file():
+        return none
+    return Missing(SourceFailed("files", place, "there is no such file"), none.source, none.at)
 
 
 def size_of(text: str | None) -> int | None:

@@ -64,3 +64,18 @@ def test_what_labstore_did_not_take_is_shown_and_left_alone(volume: Path) -> Non
 def test_what_makes_no_sense_is_said_and_nothing_done(volume: Path, words: list[str]) -> None:
     do(*(str(volume) if word == "{volume}" else word for word in words), expect=2)
     assert [path.name for path in volume.parent.iterdir()] == ["volume.img"]
+
+
+@pytest.mark.parametrize("name", ["b/ad", "sp ace", "../x", "", "-x", "a" * 64])
+def test_a_name_that_no_snapshot_can_have_is_a_wrong_command_line(volume: Path, name: str) -> None:
+    for verb in ("ensure", "remove"):
+        assert "is not a snapshot's name" in do(verb, volume, "--", name, expect=2)
+    assert not volume.with_name("volume.img.generations").exists()
+
+
+def test_an_image_that_is_not_there_is_not_one_without_snapshots(volume: Path) -> None:
+    nowhere = volume.with_name("nowhere.img")
+    for words in (("show", nowhere), ("ensure", nowhere, "name"), ("remove", nowhere, "name")):
+        said = do(*words, expect=1)
+        assert "there is no such file" in said
+        assert "look at its path" in said
