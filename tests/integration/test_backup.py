@@ -311,6 +311,37 @@ def test_two_of_one_name_do_not_become_one_and_what_is_replaced_is_said(site: Si
     assert json.loads(site.do("restore", "tools", "home2/first", "--to", into, "--json"))["replaced"] == ["first"]
 
 
+def test_with_json_what_went_wrong_is_a_report(site: Site) -> None:
+    site.do("run", "tools")
+    for words, status, code in (
+        (("run", "tool"), 2, "backup-no-job"),
+        (("mount", "tool"), 2, "backup-no-job"),
+        (("mount", "tools", "nope"), 1, "backup-no-generation"),
+        (("prove", "tools", "nope"), 1, "backup-no-generation"),
+        (("ls", "tools", "nope"), 1, "backup-not-in-generation"),
+        (("restore", "tools", "nope", "--to", site.folder), 1, "backup-not-in-generation"),
+        (("restore", "tools", "--onto", site.target), 1, "backup-restore-refused"),
+        (("restore", "tools", "--onto", site.file), 3, "backup-restore-holds"),
+    ):
+        said = json.loads(site.do(*words, "--json", expect=status))
+        assert said["code"] == code
+        assert said["remedy"]
+
+
+def test_paths_and_times_that_cannot_be_are_refused(site: Site) -> None:
+    site.do("run", "tools")
+    for path in ("../..", "..", "home/../.."):
+        assert "not a path within the volume" in site.do("ls", "tools", path, expect=1)
+    for path in ("", "/", ".", "./"):
+        assert "home/" in site.do("ls", "tools", path)
+    said = site.do("ls", "tools", "nope", expect=1)
+    assert "nope: No such file" in said
+    assert "restored:" not in said
+    assert "an empty path" in site.do("restore", "tools", "", "--to", site.folder, expect=1)
+    for time in ("0m", "30s", "100000w", "5", ""):
+        assert "write 1m to 520w" in site.do("mount", "tools", "--for", time, expect=2)
+
+
 def test_a_whole_volume_is_never_restored_onto_a_device_in_use(site: Site) -> None:
     site.do("run", "tools")
     used = site.folder / "used.img"

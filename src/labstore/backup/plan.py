@@ -60,7 +60,8 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
     adds: tuple[BackupStep, ...] = ()
     if due is not None and node is None:
         untouched[name] = f"{due}, and no machine can be read"
-        reports.append(NoSource(name, reasons))
+        silent = all(isinstance(answer, Missing) for answer in job.nodes.values())
+        reports.append(NoSource(name, reasons, silent))
     elif due is not None and node is not None:
         adds = (_add(facts, job, node, due, there),)
     stay = kept(_if_all_prove(job, there, adds), job.job.keep, looked_into(job.mounts, facts.at))

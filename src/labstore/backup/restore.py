@@ -12,14 +12,14 @@ from labstore.backup.apply import snapshot_name
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.restore_onto import Onto
 from labstore.model.backup import GenerationName
-from labstore.model.backup_settings import Job
+from labstore.model.backup_settings import Job, JobName
 from labstore.model.block_sync import DevicePath, Permit, Place, SyncResult
 from labstore.ports.block_engine import BlockEngine, Order
 from labstore.ports.clock import Clock
 from labstore.ports.host import Command, CommandFailed, Host
 from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.backup import RestoreHolds, RestoreRefused, RunFailed, StorageFailed
+from labstore.reports.backup import NotInGeneration, RestoreHolds, RestoreRefused, RunFailed, StorageFailed
 from labstore.reports.blocksync import SyncFailed
 from labstore.reports.blocksync_target import ForeignTarget, TargetSwapped
 from labstore.system.beneath import open_beneath
@@ -48,7 +48,7 @@ class Restorer:
         standing = any(mount.point == str(point) for mount in self.mounts.all())
         mount = self.mounts.mount(job.name, generation, self.clock.now() + _MOUNTED) if not standing else None
         try:
-            clean = [within(point, path) for path in paths]
+            clean = [within(job.name, point, path) for path in paths]
             return tuple(name for path in clean for name in self._copy(point, path, into))
         finally:
             if mount is not None:
@@ -116,12 +116,12 @@ def _replaced(said: str) -> tuple[str, ...]:
     return tuple(name for changes, _, name in rows if changes[:1] in (">", "c") and changes[1:2] != "d")
 
 
-def within(point: Path, path: str) -> str:
+def within(job: JobName, point: Path, path: str) -> str:
     """A path within a mounted generation, checked component by component: no link in it is followed, because whoever
     made the tree chose where links lead. Raises StepFailed."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
-        raise StepFailed(RestoreRefused(path, "it is not a path within the volume"))
+        raise StepFailed(NotInGeneration(job, path, "it is not a path within the volume"))
     folder = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts[:-1]:
@@ -130,7 +130,7 @@ def within(point: Path, path: str) -> str:
             folder = inner
         os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
     except OSError as error:
-        raise StepFailed(RestoreRefused(path, error.strerror or str(error))) from error
+        raise StepFailed(NotInGeneration(job, path, error.strerror or str(error))) from error
     finally:
         os.close(folder)
     return "/".join(parts)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from labstore.backup.cycle import step_words
-from labstore.cli.backup_asked import generation_of, generations_of, job_of, jobs_of, parts_of, when
+from labstore.cli.backup_asked import generation_of, generations_of, in_json, job_of, jobs_of, parts_of, when
 from labstore.cli.backup_looking import list_files, mount, restore, unmount
 from labstore.cli.backup_parts import Backups, keep_proof, keep_record
 from labstore.cli.backup_serve import serve
@@ -56,6 +56,7 @@ for command in (mount, unmount, list_files, restore, serve):
 @json_option
 @overrides_option
 @site_options
+@in_json
 def plan(jobs: tuple[str, ...], now: bool, as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
     """Show what `apply` would do: copies that are due, proofs, and what goes. Safe at any time.
 
@@ -96,6 +97,7 @@ def plan(jobs: tuple[str, ...], now: bool, as_json: bool, overrides: frozenset[O
 @json_option
 @overrides_option
 @site_options
+@in_json
 def apply(jobs: tuple[str, ...], as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
     """Do what is due, job by job: the timer runs this.
 
@@ -117,6 +119,7 @@ def apply(jobs: tuple[str, ...], as_json: bool, overrides: frozenset[Override], 
 @json_option
 @overrides_option
 @site_options
+@in_json
 def run(
     jobs: tuple[str, ...], permit: tuple[str, ...], as_json: bool, overrides: frozenset[Override], chosen: Chosen
 ) -> None:
@@ -189,6 +192,7 @@ def _became(kind: tuple[Verb, Sort] | None, outcome: Outcome) -> str:
 @click.argument("job", required=False)
 @json_option
 @site_options
+@in_json
 def show(job: str | None, as_json: bool, chosen: Chosen) -> None:
     """Show jobs and the age of their newest proven generation; with JOB its generations. Safe at any time.
 
@@ -260,6 +264,7 @@ def _generation_words(parts: Backups, job: Job, generation: Generation) -> dict[
 @click.argument("generation", required=False)
 @json_option
 @site_options
+@in_json
 def prove(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
     """Show once more that a generation restores (the newest, if none is named).
 

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import wraps
+from typing import NoReturn, ParamSpec
 
 from labstore.cli.backup_parts import Backups, backups
-from labstore.cli.exit import Exit, Stop
+from labstore.cli.exit import Exit, Reported, Stop
 from labstore.cli.options import Chosen
+from labstore.cli.output import emit
 from labstore.model.backup import Generation, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, JobName
 from labstore.model.block_sync import Permit
 from labstore.model.site import Site
 from labstore.reconcile.facts import Missing
-from labstore.reports.backup import NoGeneration
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import NoGeneration, NoJob
 from labstore.reports.blocksync import NoHelper
+from labstore.reports.report import Report
+
+P = ParamSpec("P")
+
+
+def in_json(command: Callable[P, None]) -> Callable[P, None]:
+    """A command with --json prints what went wrong as the report that it is."""
+
+    @wraps(command)
+    def wrapped(*words: P.args, **given: P.kwargs) -> None:
+        try:
+            command(*words, **given)
+        except StepFailed as failure:
+            if not given["as_json"]:
+                raise
+            _end(Exit.FAILED, failure.report)
+        except Reported as stop:
+            if not given["as_json"]:
+                raise
+            _end(stop.exit_code, stop.reports[0])
+
+    return wrapped
+
+
+def _end(status: int, report: Report) -> NoReturn:
+    emit(report.to_dict())
+    raise SystemExit(int(status)) from None
 
 
 def site_of(chosen: Chosen) -> tuple[Site, BackupSettings]:
@@ -40,8 +72,7 @@ def job_of(settings: BackupSettings, name: str) -> Job:
     """Raises Stop."""
     found = next((job for known, job in settings.jobs.items() if known == name), None)
     if found is None:
-        known = ", ".join(settings.jobs) or "none"
-        raise Stop(Exit.USAGE, f"error: there is no job {name}", f"known are: {known}")
+        raise Stop.because(Exit.USAGE, [NoJob(name, tuple(settings.jobs))])
     return found
 
 

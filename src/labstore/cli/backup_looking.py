@@ -8,14 +8,15 @@ from pathlib import Path
 
 import click
 
-from labstore.cli.backup_asked import generation_of, job_of, parts_of, when
+from labstore.cli.backup_asked import generation_of, in_json, job_of, parts_of, when
 from labstore.cli.backup_parts import Backups
 from labstore.cli.beside import interruptible, shown, size, span
 from labstore.cli.blocksync import REMOTE, ssh_words
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, json_option, site_options
 from labstore.cli.output import emit, line, waiting
-from labstore.formats.units import Unfit, duration
+from labstore.formats.long_time import long_time
+from labstore.formats.units import Unfit
 from labstore.model.backup import Generation, RestoreMount
 from labstore.model.backup_settings import Job
 from labstore.model.block_sync import Permit, Place
@@ -33,6 +34,7 @@ generation_option = click.option("--generation", help="Which one; the newest tha
 @click.option("--for", "time", help="How long (12h, 3d); backup.mount_for otherwise.")
 @json_option
 @site_options
+@in_json
 def mount(job: str, generation: str | None, time: str | None, as_json: bool, chosen: Chosen) -> None:
     """Mount a generation read-only, to look into it. It goes away by itself and is in nobody's way.
 
@@ -45,7 +47,7 @@ def mount(job: str, generation: str | None, time: str | None, as_json: bool, cho
     parts, settings = parts_of(chosen)
     wanted = job_of(settings, job)
     try:
-        seconds = duration(time) if time else settings.mount_for
+        seconds = long_time(time) if time is not None else settings.mount_for
     except Unfit as error:
         raise Stop(Exit.USAGE, f"error: {error}", error.remedy) from None
     until = parts.cycle.observer.clock.now() + timedelta(seconds=seconds)
@@ -59,6 +61,7 @@ def mount(job: str, generation: str | None, time: str | None, as_json: bool, cho
 @click.argument("generation", required=False)
 @json_option
 @site_options
+@in_json
 def unmount(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
     """Unmount a generation, or all of JOB that are mounted.
 
@@ -89,6 +92,7 @@ def _words(mount: RestoreMount) -> dict[str, object]:
 @generation_option
 @json_option
 @site_options
+@in_json
 def list_files(job: str, path: str, generation: str | None, as_json: bool, chosen: Chosen) -> None:
     """List a directory of a generation. It is mounted for an hour.
 
@@ -104,7 +108,7 @@ def list_files(job: str, path: str, generation: str | None, as_json: bool, chose
     until = parts.cycle.observer.clock.now() + timedelta(hours=1)
     with waiting("mounting a copy"):
         point = Path(parts.mounts.mount(wanted.name, found.name, until).point)
-    folder = point / within(point, path) if path.strip("/.") else point
+    folder = point if path.rstrip("/") in ("", ".") else point / within(wanted.name, point, path)
     if folder.is_symlink() or not folder.is_dir():
         raise Stop(Exit.FAILED, f"error: {path} is no directory", f"labstore backup restore {job} {path} --to DIR")
     names = sorted(entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "") for entry in os.scandir(folder))
@@ -126,10 +130,13 @@ def list_files(job: str, path: str, generation: str | None, as_json: bool, chose
     type=click.Choice([str(Permit.ADOPT_TARGET)]),
     help="With --onto: overwrite a device that holds something.",
 )
-@click.option("--ssh-config", type=click.Path(), help="The configuration file for ssh, with --onto HOST:DEVICE.")
+@click.option(
+    "--ssh-config", type=click.Path(resolve_path=True), help="The configuration file for ssh, with --onto HOST:DEVICE."
+)
 @click.option("--remote", default=REMOTE, show_default=True, help="What is run on that machine.")
 @json_option
 @site_options
+@in_json
 def restore(
     job: str,
     paths: tuple[str, ...],

@@ -13,6 +13,8 @@ class NoSource(Report):
 
     job: str
     reasons: tuple[str, ...]
+    silent: bool = False
+    """Whether nobody could be asked at all."""
 
     code = "backup-no-source"
     severity = Severity.ERROR
@@ -21,6 +23,9 @@ class NoSource(Report):
         return f"{self.job}: no machine can be read: {'; '.join(self.reasons) or 'none is named'}"
 
     def remedy(self) -> str:
+        if self.silent:
+            where = f"source, nodes and reach of backup.jobs.{self.job}"
+            return f"look at {where}: the path, names, ssh key, and labstore there"
         return "labstore failover status; a standby that is out of step is not read"
 
 
@@ -267,6 +272,21 @@ class LostStep(Report):
 
 
 @dataclass(frozen=True)
+class NoJob(Report):
+    name: str
+    known: tuple[str, ...]
+
+    code = "backup-no-job"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"there is no job {self.name}"
+
+    def remedy(self) -> str:
+        return f"known are: {', '.join(self.known) or 'none'}"
+
+
+@dataclass(frozen=True)
 class NoGeneration(Report):
     job: str
     name: str
@@ -278,6 +298,9 @@ class NoGeneration(Report):
     def message(self) -> str:
         there = f"there are {', '.join(self.known[-5:])}" if self.known else "there is none yet"
         return f"{self.job} has no generation {self.name}; {there}"
+
+    def remedy(self) -> str:
+        return f"labstore backup show {self.job}"
 
 
 @dataclass(frozen=True)
@@ -294,6 +317,22 @@ class RestoreRefused(Report):
 
     def remedy(self) -> str | None:
         return self.advice or None
+
+
+@dataclass(frozen=True)
+class NotInGeneration(Report):
+    job: str
+    path: str
+    why: str
+
+    code = "backup-not-in-generation"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.path or 'an empty path'}: {self.why}"
+
+    def remedy(self) -> str:
+        return f"labstore backup ls {self.job} shows what is there; its names are restored one by one"
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,13 @@ def test_a_machine_alone_is_read_whatever_it_is() -> None:
     assert source_of(unfit)[0] is None
 
 
+def test_where_nobody_can_be_asked_the_remedy_is_how_they_are_reached() -> None:
+    nobody = plan_backups(facts(job_facts(nodes=dict.fromkeys(NODES, missing())))).reports[0]
+    assert "nodes and reach of backup.jobs.tools" in (nobody.remedy() or "")
+    behind = {NODES[0]: missing(), NODES[1]: status("beta", replica="Inconsistent")}
+    assert "labstore failover status" in (plan_backups(facts(job_facts(nodes=behind))).reports[0].remedy() or "")
+
+
 # --- what is kept ----------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from labstore.config.fields import Section, optional, part, required, setting
 from labstore.config.values import ClusterText, FileText, Flag, HostText, Percentage, Text, Whole
 from labstore.formats.findings import Findings, did_you_mean
-from labstore.formats.units import DURATION, Unfit, duration
+from labstore.formats.long_time import long_time
+from labstore.formats.units import DURATION, Unfit
 from labstore.model.backup_settings import (
     BackupSettings,
     Job,
@@ -36,10 +37,7 @@ def _size(text: str) -> int:
 
 
 def _time(text: str) -> float:
-    found = duration(text)
-    if not 60 <= found <= 10 * 365 * 86400:
-        raise Unfit(f"{shown(text)} is not a sensible time here", "write 1m to 520w")
-    return found
+    return long_time(text)
 
 
 def _inside(text: str) -> str:
