@@ -126,6 +126,19 @@ def test_a_failed_proof_of_an_older_one_is_said_although_there_is_a_newer(site: 
     assert check(site)[0] != 0, "that another one restores does not mend it"
 
 
+def test_what_a_killed_proof_left_mounted_is_in_nobody_s_way(site: Site) -> None:
+    """A copy that is mounted can be made no second time where it is a logical volume."""
+    site.do("run", "tools")
+    (only,) = site.target.with_name("target.img.generations").glob("*.img")
+    left = site.folder / "run/backup/proof" / only.with_suffix(".proof").name
+    left.mkdir(parents=True)
+    copy = site.folder / "copy.img"
+    copy.write_bytes(only.read_bytes())
+    subprocess.run(["mount", "-o", "loop,ro", copy, left], check=True)
+    site.do("prove", "tools")
+    assert not left.exists()
+
+
 def test_runs_in_a_row_each_equal_proven_and_kept_by_policy(site: Site) -> None:
     for number in range(RUNS):
         site.write(f"run {number}")

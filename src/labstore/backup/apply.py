@@ -150,6 +150,7 @@ class Applier:
         hold; the generation then says so itself, whatever becomes of us."""
         name, snapshots = snapshot_name(job.name, generation), self.snapshots_of(job)
         samples, block_size = self.manifests.samples(job.name, generation)
+        self.prover.clear(name)
         device = snapshots.open_copy(name, PURPOSE)
         try:
             held, failed = self.prover.prove(device, job.proof, generation.moment, samples, block_size)

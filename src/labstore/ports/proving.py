@@ -10,6 +10,10 @@ from labstore.model.backup_settings import ProofSettings
 
 
 class Prover(Protocol):
+    def clear(self, name: str) -> None:
+        """Let go of what a proof that was killed left of a generation's copies: they could not be made anew. Raises
+        StepFailed."""
+
     def prove(
         self, device: str, settings: ProofSettings, moment: datetime, samples: Mapping[int, str], block_size: int
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:

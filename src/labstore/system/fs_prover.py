@@ -13,6 +13,8 @@ from pathlib import Path
 from labstore.formats.superblock import HEAD, content_of
 from labstore.model.backup_settings import ProofSettings
 from labstore.ports.host import Command, CommandFailed, Host
+from labstore.reconcile.runner import StepFailed
+from labstore.reports.backup import StorageFailed
 from labstore.system.beneath import open_beneath
 
 CHECK_DEADLINE = 12 * 3600.0
@@ -27,15 +29,25 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class FilesystemProver:
-    """See ports.proving.Prover. `point` is a directory of our own to mount on."""
+    """See ports.proving.Prover. `point` is a directory of our own, below which each copy has its place to be mounted:
+    two jobs may be proven at once."""
 
     host: Host
     point: Path
 
+    def clear(self, name: str) -> None:
+        for place in self.point.glob(f"*{name}*"):
+            try:
+                while place.is_mount():
+                    self.host.run(Command.of("umount", str(place), deadline=60.0))
+                place.rmdir()
+            except (CommandFailed, OSError) as error:
+                raise StepFailed(StorageFailed(str(place), str(error))) from error
+
     def prove(
         self, device: str, settings: ProofSettings, moment: datetime, samples: Mapping[int, str], block_size: int
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        run = _Run(self.host, device, self.point)
+        run = _Run(self.host, device, self.point / Path(device).name)
         if samples:
             run.one("sampled checksums", lambda: run.samples(samples, block_size))
         if settings.check:
@@ -130,6 +142,8 @@ class _Run:
             yield
         finally:
             self._run("umount", str(self.point), deadline=60.0)
+            with contextlib.suppress(OSError):
+                self.point.rmdir()
 
     def _kind(self) -> str | None:
         with open(self.device, "rb") as file:  # noqa: PTH123 - a device path is text here

@@ -79,6 +79,9 @@ class FakeProver:
     proved: list[bytes] = field(default_factory=list)
     asked: list[tuple[Mapping[int, str], int]] = field(default_factory=list)
 
+    def clear(self, name: str) -> None:
+        pass
+
     def prove(
         self, device: str, settings: ProofSettings, moment: datetime, samples: Mapping[int, str], block_size: int
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:
