@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labstore.demo.child import freeze
 from tests.lab import leash
 from tests.lab.image import Image
 from tests.lab.net import Net, mac
@@ -203,7 +204,7 @@ class Machine:
     def freeze(self) -> None:
         """It stops dead, and answers nobody; its clocks go on (a hung host)."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
         self.frozen = True
 
     def thaw(self) -> None:

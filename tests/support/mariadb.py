@@ -20,6 +20,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from labstore.demo.child import freeze
 from labstore.formats.account_procedures import Setup
 from labstore.model.database import GrantType, HostKey, RoleName
 from labstore.model.dbusers_settings import LedgerSettings, ReplicaSettings, Tls
@@ -273,7 +274,7 @@ class MariaServer:
 
     def freeze(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None

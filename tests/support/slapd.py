@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from labstore.demo.child import freeze
 from labstore.model.dbusers_settings import LdapSettings, Tls
 from labstore.model.secret import Secret
 from tests.support.mariadb import free_port, scratch
@@ -200,7 +201,7 @@ class Slapd:
 
     def freeze(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None

@@ -7,6 +7,7 @@ tests.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -24,6 +25,24 @@ class ChildFailed(Exception):
     def __init__(self, program: str, reason: str, log: str = "") -> None:
         self.program, self.reason, self.log = program, reason, log
         super().__init__(f"{program}: {reason}" + (f"\n{log}" if log else ""))
+
+
+def freeze(pid: int, deadline: float = STOP_DEADLINE) -> None:
+    """Stop a program, and wait up to `deadline` seconds until all its threads have stopped: on a busy machine some go
+    on for a while after kill(2) has returned. Raises ProcessLookupError where there is none."""
+    os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + deadline
+    while not _stands_still(pid) and time.monotonic() < until:
+        time.sleep(0.002)
+
+
+def _stands_still(pid: int) -> bool:
+    """By the third field of each thread's stat, which follows the name in brackets (proc(5))."""
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if task.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
 
 
 class Child:
@@ -68,7 +87,10 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            if number is signal.SIGSTOP and self.running:
+                freeze(self.pid)
+            else:
+                self._process.send_signal(number)
 
     def stop(self, deadline: float = STOP_DEADLINE) -> int:
         """Ask it to end, make it end after `deadline` seconds; returns its status (negative: the signal)."""
