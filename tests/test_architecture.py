@@ -105,3 +105,14 @@ def test_processes_start_at_two_doors() -> None:
         if {"subprocess", "os.system", "pty"} & imported(path) and path.relative_to(SOURCE).parts[0] != "demo"
     }
     assert starters == {"system/run.py", "system/piped.py"}
+
+
+def test_structlog_is_loaded_at_two_places_and_never_at_a_start() -> None:
+    """By the first line that is said: see system/log.py."""
+    loaders = {str(path.relative_to(SOURCE)) for path in modules() if "structlog" in path.read_text()}
+    loaders = {name for name in loaders if "structlog" in {n.split(".")[0] for n in imported(SOURCE / name)}}
+    assert loaders == {"system/log.py", "telemetry/logs.py"}
+    for name in loaders:
+        body = ast.parse((SOURCE / name).read_text()).body
+        top = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+        assert "structlog" not in top

@@ -151,11 +151,10 @@ def restore(
 ) -> None:
     """Bring back files or directories (--to), or the whole volume (--onto).
 
-    Files keep owner, mode, times and attributes; nothing in the directory is removed, and what is
-    replaced there is named. A device is refused while
-    anybody uses it, where it is part of the backups, and, unless that is permitted, where it holds something; every
-    byte that is written to it is read back. On another machine that wants your own ssh rights: the key of the backups
-    opens nothing there but reading.
+    Files keep owner, mode, times and attributes; nothing in the directory is removed, and what is replaced there is
+    named. A device is refused while anybody uses it, where it is part of the backups, and, unless that is permitted,
+    where it holds something; every byte that is written to it is read back. On another machine that wants your own ssh
+    rights: the key of the backups opens nothing there but reading.
 
     \b
     Examples:

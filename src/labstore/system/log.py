@@ -21,7 +21,8 @@ class Setup:
 
 setup = Setup()
 """Of this process; telemetry.logs sets it."""
-_preparing = threading.Lock()
+_preparing = threading.RLock()
+"""Taken again by a signal handler that says something while its own thread does."""
 
 
 class Logger:
