@@ -1,4 +1,4 @@
-"""Small devices in memory, so that hundreds of sessions take seconds."""
+"""What the tests of the room share: small devices in memory, so that hundreds of sessions take seconds; a crew."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from labstore.blocksync.crew import Crew
+
 MEMORY = Path("/dev/shm")
 
 
@@ -18,3 +20,12 @@ def memory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="labstore-blocksync-", dir=MEMORY if MEMORY.is_dir() else None))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    """Ends with the test."""
+    made = Crew()
+    yield made
+    made.stop()
+    made.wait()

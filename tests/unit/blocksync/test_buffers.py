@@ -19,12 +19,12 @@ GEOMETRY = Geometry(5000 * SIZE - 100, SIZE)
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    made = Crew()
-    yield made
-    made.stop()
-    made.wait()
-    assert made.error is None
+def crew(crew: Crew) -> Iterator[Crew]:
+    """In which nothing goes wrong."""
+    yield crew
+    crew.stop()
+    crew.wait()
+    assert crew.error is None
 
 
 def read(view: memoryview, length: int, offset: int) -> None:

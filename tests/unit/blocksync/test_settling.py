@@ -58,14 +58,6 @@ def store(tmp_path: Path) -> Iterator[DigestStore]:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    crew = Crew()
-    yield crew
-    crew.stop()
-    crew.wait()
-
-
-@pytest.fixture
 def onto(crew: Crew, store: DigestStore) -> Callable[[Target], Writer]:
     return lambda target: Writer(crew, target, Settler(target, store, GEOMETRY, DIGESTS), GEOMETRY, DIGESTS)
 

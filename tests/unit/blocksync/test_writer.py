@@ -68,14 +68,6 @@ def store(tmp_path: Path) -> Iterator[DigestStore]:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    crew = Crew()
-    yield crew
-    crew.stop()
-    crew.wait()
-
-
-@pytest.fixture
 def writer(crew: Crew, target: Target, store: DigestStore, asked: Asked) -> Writer:
     geometry = Geometry(SIZE, BLOCK)
     return Writer(crew, target, Settler(target, store, geometry, DIGESTS), geometry, DIGESTS, asked)

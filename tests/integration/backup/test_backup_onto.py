@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_backup import SIZE, Site, digest
+from tests.integration.backup.site import SIZE, Site, digest
 from tests.support.sshd import private_sshd
 
 OTHER = """    other:

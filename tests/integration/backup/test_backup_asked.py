@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from labstore.cli.main import labstore
-from tests.integration.test_backup import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting wants root")
-    made = Site(tmp_path)
-    yield made
-    made.do("unmount", "tools")
+from tests.integration.backup.site import Site
 
 
 def test_a_group_that_a_person_mistyped_is_not_asked_again_by_itself() -> None:

@@ -20,7 +20,7 @@ import pytest
 from labstore.blocksync.messages import limits_text, options_text
 from labstore.blocksync.wire import VERSION, Kind, Sealer
 from labstore.model.block_sync import DEFAULTS, UNLIMITED, Role
-from tests.integration.test_backup import Site, digest
+from tests.integration.backup.site import Site, digest
 from tests.integration.test_blocksync import BLOCK, BLOCKS, change, child_of, serving, sync
 from tests.support.blocksync import honest
 from tests.support.cutting import Cutting
@@ -30,15 +30,6 @@ from tests.support.sshd import Sshd, private_sshd
 CUTS = int(os.environ.get("LABSTORE_BACKUP_CUTS", "6"))
 KILLS = int(os.environ.get("LABSTORE_BACKUP_KILLS", "4"))
 LOST = {"blocksync-peer-lost", "blocksync-broken-protocol", "blocksync-not-reached"}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting wants root")
-    made = Site(tmp_path)
-    yield made
-    made.do("unmount", "tools")
 
 
 class States:

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from labstore.cli.main import labstore
-from tests.integration.test_backup import SIZE, Site
+from tests.integration.backup.site import SIZE, Site
 from tests.support.runbook import OPERATIONS, commands
 from tests.support.sshd import Sshd, private_sshd
 
