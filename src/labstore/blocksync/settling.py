@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from labstore.blocksync.buffers import Buffer, Piece, cut, whole_blocks
 from labstore.blocksync.crew import Crew, Lane
@@ -27,44 +28,66 @@ class Batch:
         return bool(self.written or self.zeroed)
 
 
+Expected = tuple[Piece, bytes]
+"""Blocks, and the digests that they have to have."""
+READERS = 4
+"""Threads that read back: so many blocks a disk is asked for at once, which have a way to go."""
+
+
 class Settler:
     """Settles one batch at a time. Raises SyncFailed."""
 
     def __init__(self, target: Target, store: DigestStore, geometry: Geometry, digests: BlockHasher) -> None:
         self._target, self._store, self._geometry, self._digests = target, store, geometry, digests
-        self._buffer = Buffer(geometry.block_size)
+        self._buffers = [Buffer(geometry.block_size) for _ in range(READERS)]
 
     def settle(self, batch: Batch) -> None:
         """What is in it is on stable storage, was read back, and stands in the store."""
         self._target.sync()
-        for piece, digests in _pieces(sorted(batch.written)):
-            self._check(piece, digests)
+        written = list(_pieces(sorted(batch.written)))
+        self._check(written)
+        for piece, digests in written:
             self._store.put(piece.start, digests)
         for start, count in batch.zeroed:
-            self._check_zeros(start, count)
+            self._check(list(self._zeros(start, count)))
             self._store.put_zeros(start, count)
 
-    def _check(self, piece: Piece, digests: bytes) -> None:
-        found = self.on_device(piece)
-        if found != digests:
-            offset = (piece.start + next(differences(found, digests))) * self._geometry.block_size
-            raise SyncFailed(ReadBackDiffers(self._target.path, offset))
-        start = piece.start * self._geometry.block_size
-        self._target.let_go(start, piece.count * self._geometry.block_size)
-
-    def _check_zeros(self, start: int, count: int) -> None:
+    def _zeros(self, start: int, count: int) -> Iterator[Expected]:
+        """What has to be read of these; a hole need not."""
         size = self._geometry.block_size
         end = min((start + count) * size, self._geometry.size)
         for piece in whole_blocks(self._target.extents(start * size, end), self._geometry):
             if piece.data:
-                self._check(piece, bytes(piece.count * SIZE))
+                yield piece, bytes(piece.count * SIZE)
 
-    def on_device(self, piece: Piece) -> bytes:
-        """The digests of what the device has there now. Not while a batch is being settled."""
+    def _check(self, expected: Sequence[Expected]) -> None:
+        """Read all of these back, several at once; the first error is raised when all readers have ended."""
+        readers = Crew()
+        for number, buffer in enumerate(self._buffers):
+            if share := expected[number::READERS]:
+                readers.start(f"reading-back-{number}", partial(self._read_back, readers, share, buffer))
+        readers.wait()
+        if readers.error is not None:
+            raise readers.error
+
+    def _read_back(self, readers: Crew, expected: Sequence[Expected], buffer: Buffer) -> None:
+        for piece, digests in expected:
+            if readers.stopping.is_set():
+                return
+            found = self.on_device(piece, buffer)
+            if found != digests:
+                offset = (piece.start + next(differences(found, digests))) * self._geometry.block_size
+                raise SyncFailed(ReadBackDiffers(self._target.path, offset))
+            start = piece.start * self._geometry.block_size
+            self._target.let_go(start, piece.count * self._geometry.block_size)
+
+    def on_device(self, piece: Piece, buffer: Buffer | None = None) -> bytes:
+        """The digests of what the device has there now. Not while a batch is being settled, without a buffer."""
+        buffer = buffer or self._buffers[0]
         start = piece.start * self._geometry.block_size
         end = min(start + piece.count * self._geometry.block_size, self._geometry.size)
-        self._target.read_device(self._buffer.view, end - start, start)
-        return self._digests(self._buffer.blocks(piece, self._geometry))
+        self._target.read_device(buffer.view, end - start, start)
+        return self._digests(buffer.blocks(piece, self._geometry))
 
 
 class Settling:
@@ -111,7 +134,7 @@ class Settling:
                 self._unsettled.popleft()
 
 
-def _pieces(written: Sequence[tuple[int, bytes]]) -> Iterator[tuple[Piece, bytes]]:
+def _pieces(written: Sequence[tuple[int, bytes]]) -> Iterator[Expected]:
     """Blocks in rising order as pieces, with their digests."""
     numbers = [block for block, _ in written]
     for first, last in rows(numbers):

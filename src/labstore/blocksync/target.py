@@ -45,7 +45,7 @@ from labstore.system import locks
 
 _INBOX = 4
 """Frames of up to 1 MiB that may wait to be written."""
-_HINTED_SCRUB = 128 << 20
+_HINTED_SCRUB = 64 << 20
 """Bytes scrubbed at most in a run that follows hints, which shall not cost more for a larger device."""
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
@@ -72,14 +71,14 @@ class Commands(click.Group):
         if place is None:
             return None
         try:
-            with _without_collection():
-                command = getattr(importlib.import_module(place.module), place.name)
+            command = getattr(importlib.import_module(place.module), place.name)
         except ModuleNotFoundError as error:
             extra = EXTRAS.get(str(error.name).partition(".")[0])
             if extra is None:
                 raise
             raise click.ClickException(f"{error.name} is not installed: pip install 'labstore[{extra}]'") from None
         assert isinstance(command, click.Command)
+        _collect_again()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
@@ -104,22 +103,17 @@ def labstore() -> None:
 
 def main() -> None:
     """The entry point."""
+    gc.disable()
     _open_standard_streams()
     labstore(prog_name="labstore")
 
 
-@contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """What is loaded stays: looking for garbage in it would take a tenth of the time, and later passes need not look
-    at it again."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
+def _collect_again() -> None:
+    """Garbage is collected from here on, where `main` has put it off: what is loaded stays, looking for garbage in it
+    would take a tenth of the time, and later passes need not look at it again."""
+    if not gc.isenabled():
         gc.freeze()
-        if before:
-            gc.enable()
+        gc.enable()
 
 
 def _open_standard_streams() -> None:
