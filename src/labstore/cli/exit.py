@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import click
 
-from labstore.reconcile.record import State
 from labstore.reports.render import lines
 from labstore.reports.report import Report
+
+if TYPE_CHECKING:
+    from labstore.reconcile.record import State
 
 
 class Exit(IntEnum):
@@ -34,18 +37,17 @@ MEANING: Mapping[Exit, str] = {
     Exit.STANDBY: "not this node's turn: another one serves, and nothing was written",
 }
 
-_OF_STATE = {
-    State.CONVERGED: Exit.DONE,
-    State.STANDBY: Exit.STANDBY,
-    State.HOLDING: Exit.HOLDING,
-    State.REFUSED: Exit.REFUSED,
-    State.FAILED: Exit.FAILED,
-}
-
-
 def of_state(state: State) -> Exit:
     """The status with which a command ends whose cycle left this state."""
-    return _OF_STATE[state]
+    from labstore.reconcile.record import State  # noqa: PLC0415 - who asks has it; commands without cycles start sooner
+
+    return {
+        State.CONVERGED: Exit.DONE,
+        State.STANDBY: Exit.STANDBY,
+        State.HOLDING: Exit.HOLDING,
+        State.REFUSED: Exit.REFUSED,
+        State.FAILED: Exit.FAILED,
+    }[state]
 
 
 class Stop(click.ClickException):
