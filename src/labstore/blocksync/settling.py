@@ -63,10 +63,12 @@ class Settler:
     def _check(self, expected: Sequence[Expected]) -> None:
         """Read all of these back, several at once; the first error is raised when all readers have ended."""
         readers = Crew()
-        for number, buffer in enumerate(self._buffers):
-            if share := expected[number::READERS]:
-                readers.start(f"reading-back-{number}", partial(self._read_back, readers, share, buffer))
-        readers.wait()
+        try:
+            for number, buffer in enumerate(self._buffers):
+                if share := expected[number::READERS]:
+                    readers.start(f"reading-back-{number}", partial(self._read_back, readers, share, buffer))
+        finally:
+            readers.wait()
         if readers.error is not None:
             raise readers.error
 
