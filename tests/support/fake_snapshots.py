@@ -61,7 +61,7 @@ class FakeSnapshots:
         self._check("remove")
         if name not in self.there:
             return
-        if self._ours(name).open:
+        if self._ours(name).open or any(copied == name for copied, _ in self.copies):
             raise StepFailed(StorageFailed(name, "it is in use"))
         Path(self.there.pop(name).path).unlink()
 

@@ -95,8 +95,15 @@ class Applier:
         elif step.verb is Verb.CHANGE:
             self.prove(self.settings.jobs[item.job], item.name)
         else:
-            self._snapshots(item).remove(snapshot_name(item.job, item.name))
-            self.manifests.forget(item.job, item.name)
+            self._remove(item)
+
+    def _remove(self, item: Item) -> None:
+        """What a proof that was killed left of it goes first: it would keep the generation in use, or outlive it."""
+        name, snapshots = snapshot_name(item.job, item.name), self._snapshots(item)
+        self.prover.clear(name)
+        snapshots.close_copy(name, PURPOSE)
+        snapshots.remove(name)
+        self.manifests.forget(item.job, item.name)
 
     # --- a new generation -------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ MEANING: Mapping[Exit, str] = {
     Exit.STANDBY: "not this node's turn: another one serves, and nothing was written",
 }
 
+
 def of_state(state: State) -> Exit:
     """The status with which a command ends whose cycle left this state."""
     from labstore.reconcile.record import State  # noqa: PLC0415 - who asks has it; commands without cycles start sooner

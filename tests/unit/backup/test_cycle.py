@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from labstore.backup.apply import Applier, order_for, snapshot_name
+from labstore.backup.apply import PURPOSE, Applier, order_for, snapshot_name
 from labstore.backup.cycle import BackupCycle
 from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
@@ -78,9 +78,10 @@ class FakeProver:
     failed: Mapping[str, str] = field(default_factory=dict)
     proved: list[bytes] = field(default_factory=list)
     asked: list[tuple[Mapping[int, str], int]] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
 
     def clear(self, name: str) -> None:
-        pass
+        self.cleared.append(name)
 
     def prove(
         self, device: str, settings: ProofSettings, moment: datetime, samples: Mapping[int, str], block_size: int
@@ -220,6 +221,16 @@ def test_storage_that_refuses_anywhere_is_a_failure_and_the_next_run_recovers(wo
     assert world.content()[-1] == b"copy 2"
     tags = [world.snapshots.there[name].tags for name in world.names()]
     assert {each["proof"] for each in tags} == {"proven"}, "what was not proven before is proven now"
+
+
+def test_what_a_killed_proof_left_of_a_generation_goes_with_it(world: World) -> None:
+    world.run()
+    (oldest,) = world.names()
+    world.snapshots.open_copy(oldest, PURPOSE)
+    while oldest in world.names():
+        assert world.run(1).state is State.CONVERGED
+    assert world.snapshots.copies == set()
+    assert world.prover.cleared.count(oldest) == 2, "before its proof and before it went"
 
 
 def test_a_foreign_target_is_refused_before_anything_is_done(world: World) -> None:
