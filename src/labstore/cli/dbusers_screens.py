@@ -89,6 +89,8 @@ def _hosts(hosts: Sequence[Words], now: datetime) -> None:
 def _seen(host: Words, now: datetime) -> str:
     if host["answers"] is None:
         return "?"
+    if host["last_seen"] is None:
+        return "" if host["answers"] else "AWAY"  # another process may have seen it
     seen = since(host["last_seen"], now)
     return seen if host["answers"] else f"AWAY, {seen}"
 

@@ -137,7 +137,9 @@ def test_a_name_that_nobody_has_is_an_error_with_a_guess(live: AccountsWorld) ->
 def test_a_server_that_is_away_is_told(live: AccountsWorld) -> None:
     live.replica("db2.example.org:3311").away = True
     assert live.run("dbusers", "apply", "--yes").exit_code == 4
-    assert "AWAY" in live.run("dbusers", "show").stdout
+    shown = live.run("dbusers", "show").stdout
+    assert "AWAY" in shown
+    assert "never" not in shown, "this process has not seen it; that is no word about others"
     assert "db2.example.org:3311 away" in live.run("status").stdout
     assert live.run("check", "dbusers").exit_code == 1
     words = live.json("why", "wikibugs")
@@ -292,6 +294,7 @@ def test_without_yes_and_without_a_person_nothing_is_asked_for(live: AccountsWor
 def test_a_limit_reaches_every_server_and_ends_by_itself(live: AccountsWorld) -> None:
     made = live.run("dbusers", "limit", "alice", "--connections", "3", "--statement-time", "90s", "--until", "1d")
     assert made.exit_code == 0, made.output
+    assert "limit set: max connections 3, statement seconds 90, until" in live.run("dbusers", "why", "alice").stdout
     live.run("dbusers", "apply", "--yes")
     for replica in live.replicas.values():
         limits = replica.accounts[ALICE].limits

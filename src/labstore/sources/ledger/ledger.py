@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -232,7 +232,7 @@ class SqlLedger:
                 "queries_per_hour, reason, until, who, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 *(*scope, *said, rule.reason[:255], rows.text_of(rule.until), who[:255], batch.now.isoformat()),
             )
-            detail = {"kind": scope[0], "host_group": scope[2], "limits": said, "reason": rule.reason}
+            detail = {"kind": scope[0], "host_group": scope[2], **asdict(rule.limits), "reason": rule.reason}
             batch.event(Event("limit set", scope[1], detail=detail | {"until": rows.text_of(rule.until)}))
             return replace(rule, number=number)
 
