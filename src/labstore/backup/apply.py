@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from labstore.backup.desired import kept
 from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
-from labstore.backup.observe import KIND, generations_in
+from labstore.backup.observe import KIND, TAKING, generations_in
 from labstore.backup.plan import LOCAL, BackupPlan, BackupStep, looked_into
 from labstore.backup.source_agent import room_for
 from labstore.backup.target_room import TargetRoom
@@ -29,6 +30,8 @@ from labstore.reports.blocksync import SyncFailed
 from labstore.reports.report import Report
 
 PURPOSE = "proof"
+RESTORE = "restore"
+"""What copies of generations are opened for; the third is to be mounted: mounting.py."""
 
 
 def snapshot_name(job: JobName, generation: GenerationName) -> str:
@@ -98,10 +101,11 @@ class Applier:
             self._remove(item)
 
     def _remove(self, item: Item) -> None:
-        """What a proof that was killed left of it goes first: it would keep the generation in use, or outlive it."""
+        """What a killed proof or restore left of it goes first: it would keep the generation in use, or outlive it."""
         name, snapshots = snapshot_name(item.job, item.name), self._snapshots(item)
         self.prover.clear(name)
-        snapshots.close_copy(name, PURPOSE)
+        for purpose in (PURPOSE, RESTORE):  # one that is at work is in use, and refuses
+            snapshots.close_copy(name, purpose)
         snapshots.remove(name)
         self.manifests.forget(item.job, item.name)
 
@@ -130,20 +134,30 @@ class Applier:
         path, name = path_of(job.target), snapshot_name(job.name, item.name)
         tags = {
             "job": str(job.name),
-            "kind": KIND,
+            "kind": TAKING,
             "at": str(item.name),
             "root": result.root,
             "node": item.node,
             "changed": str(result.changed * result.block_size),
         }
         snapshots = self.snapshots_of(job)
+        self._clear_unsure(job, snapshots)
         self._still(job, path, result.root)
         snapshots.take(name, tags, room_for(snapshots, job.target_room))
         try:
             self._still(job, path, result.root)
+            snapshots.tag(name, {"kind": KIND})
         except StepFailed:
-            snapshots.remove(name)
+            with contextlib.suppress(StepFailed):  # the next run tries again, and nobody takes it for a generation
+                snapshots.remove(name)
             raise
+
+    def _clear_unsure(self, job: Job, snapshots: Snapshots) -> None:
+        """Remove what a run took and could not look at again: it was killed, or the storage refused."""
+        listed = snapshots.snapshots()
+        for each in () if isinstance(listed, Missing) else listed.value:
+            if each.tags.get("job") == job.name and each.tags.get("kind") == TAKING:
+                snapshots.remove(each.name)
 
     def _still(self, job: Job, path: str, root: str) -> None:
         if self.engine.complete(path) != root:

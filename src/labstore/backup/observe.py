@@ -19,6 +19,8 @@ from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.blocksync import SyncFailed
 
 KIND = "generation"
+TAKING = "taking"
+"""The kind of one that is not a generation yet: whether the target stood still meanwhile is still to be seen."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path, PurePath
 
-from labstore.backup.apply import snapshot_name
+from labstore.backup.apply import RESTORE, snapshot_name
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.restore_onto import Onto
 from labstore.model.backup import GenerationName
@@ -24,7 +24,6 @@ from labstore.reports.blocksync import SyncFailed
 from labstore.reports.blocksync_target import ForeignTarget, TargetSwapped
 from labstore.system.beneath import open_beneath
 
-PURPOSE = "restore"
 _DEADLINE = 7 * 86400.0
 _MOUNTED = timedelta(hours=6)
 """How long a generation that was only mounted for a restore stays mounted if we are killed."""
@@ -45,13 +44,14 @@ class Restorer:
             raise StepFailed(RestoreRefused(str(into), "it is no directory"))
         _apart(paths, into)
         point = Path(self.mounts.root / job.name / generation)
-        standing = any(mount.point == str(point) for mount in self.mounts.all())
-        mount = self.mounts.mount(job.name, generation, self.clock.now() + _MOUNTED) if not standing else None
+        standing = next((mount for mount in self.mounts.all() if mount.point == str(point)), None)
+        until = standing.until if standing is not None else self.clock.now() + _MOUNTED
+        mount = self.mounts.mount(job.name, generation, until)  # also where it only stands in the book
         try:
             clean = [within(job.name, point, path) for path in paths]
             return tuple(name for path in clean for name in self._copy(point, path, into))
         finally:
-            if mount is not None:
+            if standing is None:
                 self.mounts.unmount(mount.point)
 
     def _copy(self, point: Path, path: str, into: Path) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Restorer:
         StepFailed."""
         self.onto.check(onto)
         name = snapshot_name(job.name, generation)
-        copy = snapshots.open_copy(name, PURPOSE)
+        copy = snapshots.open_copy(name, RESTORE)
         try:
             permits = self.onto.permits(onto, copy, given)
             options = replace(job.options, permits=permits, full=True, hints=None, cache=False, max_change=1.0)
@@ -93,7 +93,7 @@ class Restorer:
                 raise StepFailed(RestoreHolds(str(onto), _holds(failure.report))) from failure
             raise StepFailed(RunFailed(job.name, failure.report.message(), failure.report.remedy() or "")) from failure
         finally:
-            snapshots.close_copy(name, PURPOSE)
+            snapshots.close_copy(name, RESTORE)
 
 
 def _holds(report: ForeignTarget | TargetSwapped) -> str:

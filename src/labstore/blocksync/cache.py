@@ -97,10 +97,14 @@ def _remove(folders: Sequence[Path]) -> None:
             shutil.rmtree(each, ignore_errors=True)
 
 
+_BESIDE_MEMORY = "/var/tmp"  # noqa: S108 - a folder of a name that nobody can guess is made in it
+"""Where digests of a run go of which nothing is kept: a thousandth of the device, too much for a /tmp in memory."""
+
+
 def _passing(held: contextlib.ExitStack) -> Path:
     import tempfile  # noqa: PLC0415 - only where no copy is kept
 
-    return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="labstore-blocksync-")))
+    return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="labstore-blocksync-", dir=_BESIDE_MEMORY)))
 
 
 def _known(folder: IndexFolder) -> IndexState | None:

@@ -272,6 +272,7 @@ class Target(Device):
         try:
             os.fdatasync(self._descriptor)
         except OSError as error:
+            self.let_go(0, 0)  # what could not be written the kernel calls clean now: nobody may find it in the cache
             raise SyncFailed(WriteFailed(self.path, 0, error.strerror or str(error))) from None
 
     def let_go(self, offset: int, length: int) -> None:

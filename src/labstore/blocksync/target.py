@@ -13,6 +13,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from labstore.blocksync.answering import Looking, Scrub, Scrubbed, Suspect, Telling
+from labstore.blocksync.buffers import cut
 from labstore.blocksync.channel import Channel, Frame, broken
 from labstore.blocksync.crew import Lane
 from labstore.blocksync.decide import Decision, Found, decide, refusal
@@ -39,7 +40,7 @@ from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import BadFrame, Kind
 from labstore.blocksync.writer import Writer
 from labstore.model.block_sync import Options, Pass, Permit
-from labstore.reports.blocksync import AlreadyRunning, HintLied, IndexFailed, SyncFailed
+from labstore.reports.blocksync import AlreadyRunning, HintLied, IndexFailed, SyncFailed, WriteFailed
 from labstore.reports.blocksync_target import ReadBackDiffers, RootsDiffer, SourceChanged, TargetChanged, TargetGone
 from labstore.system import locks
 
@@ -84,6 +85,12 @@ class TargetEnd(End):
             raise SyncFailed(AlreadyRunning(self._spec.path, held.holder)) from None
         except OSError as error:
             raise SyncFailed(IndexFailed(str(self._folder.path), error.strerror or str(error))) from error
+
+    def _run(self) -> BaseException | None:
+        error = super()._run()
+        if isinstance(error, OSError):  # of a thread; the index is what threads write besides the device
+            return SyncFailed(IndexFailed(str(self._folder.path), error.strerror or str(error)))
+        return error
 
     def _sync(self) -> None:
         device = Target(self._spec.path, self._spec.options.read, create=not self._spec.fixed)
@@ -162,7 +169,7 @@ class _Bringing:
         self.state = decision.state
         self._header_open = False
         self._geometry = Geometry(offer.size, self.state.block_size)
-        if decision.resize is not None or self.state.known < self.state.blocks:
+        if decision.resize is not None or self.state.root is None or self.state.known < self.state.blocks:
             self._open_header()
         if decision.resize is not None:
             device.resize(decision.resize)
@@ -256,10 +263,11 @@ class _Bringing:
     def _look_again(self, suspect: Suspect) -> None:
         """Now that nothing is being written: is the device really not what the index says?"""
         self._writer.settle()
-        found, said = self._settler.on_device(suspect.piece), self.store.get(suspect.piece.start, suspect.piece.count)
-        if found != said:
-            offset = (suspect.piece.start + next(differences(found, said))) * self._geometry.block_size
-            raise SyncFailed(TargetChanged(self._spec.path, offset))
+        for piece in cut(suspect.piece.start, suspect.piece.count, data=True):
+            found, said = self._settler.on_device(piece), self.store.get(piece.start, piece.count)
+            if found != said:
+                offset = (piece.start + next(differences(found, said))) * self._geometry.block_size
+                raise SyncFailed(TargetChanged(self._spec.path, offset))
 
     # --- the header -------------------------------------------------------------------------------------------------
 
@@ -311,7 +319,7 @@ class _Bringing:
     def salvage(self, error: BaseException) -> None:
         """After a failure: keep what is known, if it is known to be true."""
         report = error.report if isinstance(error, SyncFailed) else None
-        if isinstance(report, TargetChanged | RootsDiffer | ReadBackDiffers):
+        if isinstance(report, TargetChanged | RootsDiffer | ReadBackDiffers | WriteFailed):
             with contextlib.suppress(OSError):
                 self._folder.save(replace(self.state, closed=True, known=0, root=None, token=None, position=0))
         elif self._header_open and report is not None:
