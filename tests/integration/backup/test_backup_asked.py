@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -39,6 +40,21 @@ def test_two_of_one_name_do_not_become_one_and_what_is_replaced_is_said(site: Si
     assert (into / "home" / "kept").read_text() == "kept"
     (into / "first").write_text("x")
     assert json.loads(site.do("restore", "tools", "home2/first", "--to", into, "--json"))["replaced"] == ["first"]
+
+
+def test_a_mount_that_only_stands_in_the_book_is_made_again(site: Site) -> None:
+    """After a reboot; what a person mounted stays mounted for them."""
+    site.do("run", "tools")
+    point = Path(site.do("mount", "tools").split(" until ")[0])
+    subprocess.run(["umount", point], check=True)
+    into = site.folder / "restored"
+    into.mkdir()
+    try:
+        site.do("restore", "tools", "home/first", "--to", into)
+        assert (into / "first").read_text() == "first" * 1000
+        assert point.is_mount()
+    finally:
+        site.do("unmount", "tools")
 
 
 def test_with_json_what_went_wrong_is_a_report(site: Site) -> None:

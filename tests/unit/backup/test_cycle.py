@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from labstore.backup.apply import PURPOSE, Applier, order_for, snapshot_name
+from labstore.backup.apply import PURPOSE, RESTORE, Applier, order_for, snapshot_name
 from labstore.backup.cycle import BackupCycle
 from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
@@ -20,6 +20,7 @@ from labstore.model.backup_settings import BackupSettings, Job, JobName, Keep, P
 from labstore.model.block_sync import DevicePath, Limits, Pass, SyncResult
 from labstore.model.names import HostName
 from labstore.ports.block_engine import Order
+from labstore.ports.snapshots import Snapshot
 from labstore.reconcile.facts import Answer, Fact
 from labstore.reconcile.record import Outcome, Record, State
 from labstore.reports import backup as said
@@ -223,14 +224,36 @@ def test_storage_that_refuses_anywhere_is_a_failure_and_the_next_run_recovers(wo
     assert {each["proof"] for each in tags} == {"proven"}, "what was not proven before is proven now"
 
 
-def test_what_a_killed_proof_left_of_a_generation_goes_with_it(world: World) -> None:
+@pytest.mark.parametrize("purpose", [PURPOSE, RESTORE])
+def test_what_was_killed_and_left_a_copy_of_a_generation_does_not_keep_it(world: World, purpose: str) -> None:
     world.run()
     (oldest,) = world.names()
-    world.snapshots.open_copy(oldest, PURPOSE)
+    world.snapshots.open_copy(oldest, purpose)
     while oldest in world.names():
         assert world.run(1).state is State.CONVERGED
     assert world.snapshots.copies == set()
     assert world.prover.cleared.count(oldest) == 2, "before its proof and before it went"
+
+
+def test_what_was_not_looked_at_twice_is_no_generation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody writes just before the snapshot, and then it cannot be removed."""
+    take = world.snapshots.take
+
+    def meddled(name: str, tags: Mapping[str, str], room: int | None = None) -> Snapshot:
+        world.engine.meddles = True
+        world.engine.target.write_bytes(b"meddled")
+        return take(name, tags, room)
+
+    monkeypatch.setattr(world.snapshots, "take", meddled)
+    world.snapshots.refuses.add("remove")
+    assert world.run().state is State.FAILED
+    assert world.content() == [b"meddled"]
+    monkeypatch.undo()
+    world.engine.meddles = False
+    world.snapshots.refuses.clear()
+    assert world.run(1).state is State.CONVERGED
+    assert world.prover.proved == [b"copy 2"]
+    assert world.content() == [b"copy 2"], "what is not a generation is tidied away"
 
 
 def test_a_foreign_target_is_refused_before_anything_is_done(world: World) -> None:
