@@ -26,6 +26,9 @@ _F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1 << 20
 PATIENCE = 60.0
 """Seconds without a single byte after which the other end counts as lost; both send PING long before."""
+PAUSES = 30
+"""So many times that, where nothing is taken: the other end may have been told to pause, or be busy with zeros. Who is
+dead is missed by whoever listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Channel:
         self._reading, self._writing, self._patience, self._last_words = reading, writing, patience, last_words
         self._sealer, self._checker = Sealer(), Checker()
         self._sending, self._receiving = threading.Lock(), threading.Lock()
-        self._torn, self._heeds_stop = False, True
+        self._rest, self._heeds_stop, self._closed = list[memoryview](), True, False
         self.grace: Callable[[float], None] = time.sleep
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.sent = self.received = 0
@@ -75,27 +78,28 @@ class Channel:
         self.send(message.kind, message.pack())
 
     def send(self, kind: Kind, *parts: Bytes) -> None:
-        """Returns when the frame is handed to the system, which may be long before it arrives."""
+        """Returns when the frame is handed to the system, which may be long before it arrives. Raises Stopped where
+        nothing may follow: the last frame was cut short, or the channel is closed."""
         with self._sending:
-            views = [memoryview(part) for part in (self._sealer.seal(kind, *parts), *parts) if len(part)]
-            self.sent += sum(map(len, views))
-            self._torn = True
-            while views:
-                views = self._write(views)
-            self._torn = False
+            if self._rest or self._closed:
+                raise Stopped
+            self._rest = [memoryview(part) for part in (self._sealer.seal(kind, *parts), *parts) if len(part)]
+            self.sent += sum(map(len, self._rest))
+            while self._rest:
+                self._rest = self._write(self._rest)
             self.last_sent = time.monotonic()
 
     def farewell(self, message: Message) -> None:
-        """Say why we end, if the other end still listens; it is not waited for."""
+        """Say why we end, if the other end still listens; it is not waited for. A frame that was cut short is sent to
+        its end before."""
         if not self._sending.acquire(timeout=FAREWELL):
             return
         try:
-            if not self._torn:
-                self._patience, self._heeds_stop = FAREWELL, False
-                payload = message.pack()
-                views = [memoryview(self._sealer.seal(message.kind, payload)), memoryview(payload)]
-                while views:
-                    views = self._write(views)
+            self._patience, self._heeds_stop = FAREWELL, False
+            payload = message.pack()
+            views = [*self._rest, memoryview(self._sealer.seal(message.kind, payload)), memoryview(payload)]
+            while views:
+                views = self._write(views)
         except (SyncFailed, ValueError):
             pass
         finally:
@@ -107,7 +111,7 @@ class Channel:
             taken = os.writev(self._writing, views[:1000])
         except BlockingIOError:
             started = time.monotonic()
-            self._wait(self._writing, select.POLLOUT)
+            self._wait(self._writing, select.POLLOUT, PAUSES if self._heeds_stop else 1)
             self.blocked += time.monotonic() - started
             return views
         except OSError as error:
@@ -186,16 +190,16 @@ class Channel:
         self.received += length
         return content
 
-    def _wait(self, descriptor: int, event: int) -> None:
+    def _wait(self, descriptor: int, event: int, times: int = 1) -> None:
         poll = select.poll()
         poll.register(descriptor, event)
         if self._heeds_stop:
             poll.register(self._wake, select.POLLIN)
-        ready = dict(poll.poll(self._patience * 1000))
+        ready = dict(poll.poll(times * self._patience * 1000))
         if self._wake in ready:
             raise Stopped
         if not ready:
-            raise self._lost(f"not a byte in {self._patience:g} s")
+            raise self._lost(f"not a byte in {times * self._patience:g} s")
 
     def _lost(self, what: str) -> SyncFailed:
         words = self._last_words()
@@ -207,6 +211,9 @@ class Channel:
             os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
+        self.stop()
+        with self._sending:
+            self._closed = True
         for descriptor in {self._reading, self._writing, self._wake}:
             try:
                 os.close(descriptor)

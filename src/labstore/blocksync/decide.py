@@ -93,11 +93,12 @@ def decide(state: IndexState | None, found: Found, offer: Offer, options: Option
     recent = state is not None and 0 <= now - state.read_whole < options.full_every
     hinted = kept.root is not None and offer.hints_from is not None and offer.hints_from == kept.token and recent
     brake = kept.generation > 0 and Permit.MASS_CHANGE not in options.permits
+    most = max(LEAST_BRAKE, int(options.max_change * kept.blocks))
     return Decision(
         state=kept,
         start=kept.position if resumed else 0,
         believe_hints=hinted,
-        max_changed=max(LEAST_BRAKE, int(options.max_change * kept.blocks)) if brake else kept.blocks,
+        max_changed=max(0, most - kept.changed) if brake and most < kept.blocks else kept.blocks,
         resize=offer.size if not found.block and found.size != offer.size else None,
         why=doubt or _believed(kept, offer, hinted),
     )

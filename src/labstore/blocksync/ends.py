@@ -74,7 +74,8 @@ class End:
         """From now on, here and (`tell`) at the other end."""
         self.throttle.set(limits)
         if tell:
-            self.channel.say(LimitsNow(limits_text(limits)))
+            with contextlib.suppress(SyncFailed, Stopped):  # the threads of the end find that out themselves
+                self.channel.say(LimitsNow(limits_text(limits)))
 
     def _work(self) -> None:
         """The end's own part. What it opens it enters into `held`, which is closed when all is over."""

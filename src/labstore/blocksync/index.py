@@ -36,7 +36,8 @@ class IndexState:
     `known` blocks from the start have digests that are the truth, provided that `closed` (no run was at work when it
     was written) and that the target still shows `witness`. `generation` counts the states the target was brought to;
     `root` is the present one's, None while the target is between two. `token` names the moment of the source that
-    `root` stands for; while `root` is None it is the moment that blocks before `position` were brought to.
+    `root` stands for; while `root` is None it is the moment that blocks before `position` were brought to. `changed`
+    blocks were written since the last root by runs that did not come to their end.
     """
 
     volume: str
@@ -57,6 +58,7 @@ class IndexState:
     read_whole: float = 0.0
     compared_both: float = 0.0
     scrub_at: int = 0
+    changed: int = 0
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class IndexState:
             and 0 <= self.known <= self.blocks
             and 0 <= self.position <= self.blocks
             and self.scrub_at >= 0
+            and self.changed >= 0
             and self.generation >= 0
         )
         if not good:
@@ -166,4 +169,4 @@ def _decoded(raw: bytes) -> IndexState:
     values = json.loads(body)
     if values.get("version") != VERSION:
         raise ValueError(f"it is of version {values.get('version')}")
-    return strict.typed(IndexState, values)
+    return strict.typed(IndexState, {"changed": 0, **values})

@@ -84,14 +84,14 @@ class Run:
         raise AssertionError("the last attempt returns or raises")
 
     def interrupt(self, why: str) -> None:
-        self._stopped = why
-        if self._end is not None:
-            self._end.interrupt(why)
+        self._stopped, end = why, self._end
+        if end is not None:
+            end.interrupt(why)
 
     def set_limits(self, limits: Limits) -> None:
-        self._limits = limits
-        if self._end is not None:
-            self._end.set_limits(limits, tell=True)
+        self._limits, end = limits, self._end
+        if end is not None:
+            end.set_limits(limits, tell=True)
 
     def _attempt(self, options: Options) -> SyncResult:
         started, patience = time.monotonic(), 5.0
@@ -109,6 +109,7 @@ class Run:
             committed, complete = end.committed, end.complete
             patience = TIDYING
         finally:
+            self._end = None
             channel.close()
             peer.end(patience)
         return _result(channel, committed, complete, self.meter, options.block_size, time.monotonic() - started)

@@ -243,7 +243,7 @@ class _Comparison:
         self._meter, self._plan, self.geometry, self._copy = meter, plan, geometry, copy
         self._base, self._outbox, self._path = base, outbox, path
         self._digests: BlockHasher = block_hasher(plan.algorithm, bytes.fromhex(plan.key), plan.block_size)
-        self.zeroed = 0
+        self.zeroed = self._found = 0
 
     def adopt(self, start: int) -> None:
         """Blocks before `start` were brought to this very moment by a run that was interrupted."""
@@ -297,11 +297,11 @@ class _Comparison:
         self._copy.store.put(piece.start, now)
 
     def _changed(self, count: int) -> None:
-        """Counted over all attempts: what was on the way when one broke off is counted again, so that without a limit
-        there may be more than there are blocks."""
+        """What attempts before this one wrote the target has taken off the limit; the meter counts all of them."""
         self._meter.changed += count
-        if self._plan.max_changed < self.geometry.blocks and self._meter.changed > self._plan.max_changed:
-            raise SyncFailed(TooMuchChanged(self._path, self._meter.changed, self._plan.max_changed))
+        self._found += count
+        if self._plan.max_changed < self.geometry.blocks and self._found > self._plan.max_changed:
+            raise SyncFailed(TooMuchChanged(self._path, self._found, self._plan.max_changed))
 
 
 def _hinted(hints: Hints, geometry: Geometry) -> Iterator[Piece]:

@@ -186,6 +186,11 @@ class _Bringing:
     def close(self) -> None:
         self.store.close()
 
+    @property
+    def _changed(self) -> int:
+        """Blocks written since the last root."""
+        return self.state.changed + self._writer.blocks
+
     def run(self, scan: Scan) -> None:
         may_hint = scan.cached and self._decision.believe_hints
         if (scan.hinted and not may_hint) or (scan.cached and self.state.root is None):
@@ -299,6 +304,7 @@ class _Bringing:
             content=self._offer.content,
             token=None if self.complete.torn else self._offer.token,
             position=0,
+            changed=0,
             witness=self._device.witness(),
             synced=now,
             read_whole=self.state.read_whole if scan.hinted else now,
@@ -321,7 +327,8 @@ class _Bringing:
         report = error.report if isinstance(error, SyncFailed) else None
         if isinstance(report, TargetChanged | RootsDiffer | ReadBackDiffers | WriteFailed):
             with contextlib.suppress(OSError):
-                self._folder.save(replace(self.state, closed=True, known=0, root=None, token=None, position=0))
+                lost = replace(self.state, closed=True, known=0, root=None, token=None, position=0)
+                self._folder.save(replace(lost, changed=self._changed))
         elif self._header_open and report is not None:
             with contextlib.suppress(OSError, SyncFailed):
                 self._keep(of_a_moment=not isinstance(report, SourceChanged | HintLied))
@@ -339,6 +346,7 @@ class _Bringing:
                 root=None,
                 token=self._offer.token if resumable else None,
                 position=min(self._position, self._telling.known) if resumable else 0,
+                changed=self._changed,
                 witness=self._device.witness(),
             )
         )

@@ -38,6 +38,8 @@ class Writer:
         self._target, self._geometry, self._digests = target, geometry, digests
         self._allow, self._allowed = allow, 0
         self._batch = Batch()
+        self.blocks = 0
+        """How many were written, or made zeros."""
         self._settling = Settling(crew, settler)
 
     def data(self, data: Data) -> None:
@@ -51,6 +53,7 @@ class Writer:
         self._batch.written += [
             (block, data.digests[at * SIZE : at * SIZE + SIZE]) for at, block in enumerate(data.blocks)
         ]
+        self.blocks += len(data.blocks)
         written = len(self._batch.written) * self._geometry.block_size
         if written >= SETTLE_AT or (written >= SETTLE_SOON and self._settling.idle):
             self._hand_over()
@@ -62,6 +65,7 @@ class Writer:
             self._ask(count * size)
             self._target.zero(start * size, min(count * size, self._geometry.size - start * size))
             self._batch.zeroed.append((start, count))
+            self.blocks += count
         if sum(count for _, count in self._batch.zeroed) * size >= _ZEROS_AT:
             self._hand_over()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from labstore.blocksync import target as target_end
+from labstore.blocksync.channel import Channel
 from labstore.blocksync.devices import Device, Target
 from labstore.blocksync.index import IndexFolder, IndexState, target_index
 from labstore.blocksync.store import DigestStore
-from labstore.model.block_sync import Options, Pass, Permit
-from labstore.reports.blocksync import IndexFailed, PeerLost, SyncFailed, WriteFailed
+from labstore.blocksync.wire import Kind
+from labstore.model.block_sync import Limits, Options, Pass, Permit
+from labstore.reports.blocksync import IndexFailed, PeerLost, SyncFailed, TooMuchChanged, WriteFailed
 from labstore.reports.blocksync_target import TargetChanged
 from tests.support.blocksync import honest, run
+from tests.support.hang import HANGS
 
 BLOCK = 16384
 BLOCKS = 256
@@ -148,3 +152,45 @@ def test_an_index_that_cannot_be_written_is_a_failure_of_this_run_and_no_defect(
     assert ended.good
     assert ended.target.committed.passed is not Pass.CACHED
     honest(source, target, memory)
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_running_again_does_not_wear_the_brake_down(memory: Path, push: bool) -> None:
+    """What a run that was refused had written by then counts against the next."""
+    source, target = memory / "source", memory / "target"
+    source.write_bytes(os.urandom(24 << 20))
+    run(source, target, memory, NO_SCRUB, push=push)
+    source.write_bytes(os.urandom(24 << 20))
+    braked = replace(NO_SCRUB, max_change=0.25)
+    for _ in range(8):
+        assert isinstance(run(source, target, memory, braked, push=push).report, TooMuchChanged)
+    permitted = replace(braked, permits=frozenset({Permit.MASS_CHANGE}))
+    assert run(source, target, memory, permitted, push=push).good
+    change(source, 1)
+    assert run(source, target, memory, braked, push=push).good, "and it is whole again"
+
+
+def test_limits_come_too_late_for_an_end_that_has_ended(source: Path, memory: Path) -> None:
+    """Between two attempts: whoever watches the control file goes on watching."""
+    run(source, memory / "other", memory).caller.set_limits(Limits(paused=True), tell=True)
+
+
+def test_who_is_told_to_pause_takes_nothing_for_longer_than_the_patience() -> None:
+    reading, writing = os.pipe()
+    back, _ = os.pipe()
+    channel = Channel(back, writing, patience=0.05)
+    received = list[bytes]()
+
+    def take() -> None:
+        time.sleep(0.3)
+        while len(received) < 64:
+            received.append(os.read(reading, 1 << 16))
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    for _ in range(4):
+        channel.send(Kind.DATA, bytes(1 << 20))
+    assert channel.blocked > 0.1
+    thread.join(HANGS)
+    channel.close()
+    os.close(reading)
