@@ -14,7 +14,8 @@ from tests.scenarios.conftest import NODES
 from tests.scenarios.pair import MOUNT, SERVING, SITE, SLOW
 from tests.support.runbook import commands
 
-ADDRESS = "10.77.0.31"
+ADDRESS = "10.77.0.51"
+"""Instances, which are on the same network, have those from .31 to .49."""
 VAULT = Spec("vault", (Attachment(FRONT, f"{ADDRESS}/24", MTU),), disks=(2048,), hosts={**NAMES, ADDRESS: "vault"})
 WITH_VAULT = (*ALL, VAULT)
 PAGE = "backup.md"
