@@ -97,7 +97,10 @@ class FakeLvm:
     def _lvremove(self, words: list[str]) -> None:
         assert words[-1].startswith(f"{self.group}/"), "a bare group would be a wildcard"
         assert len(words[-1]) > len(self.group) + 1
-        del self.lvs[words[-1].removeprefix(self.group + "/")]
+        gone = words[-1].removeprefix(self.group + "/")
+        del self.lvs[gone]
+        for lv in self.lvs.values():  # a thin snapshot lives on without its origin, and no longer names one
+            lv.origin = "" if lv.origin == gone else lv.origin
 
     def _losetup(self, words: list[str]) -> str:
         return "/dev/loop99\n" if "--show" in words else ""

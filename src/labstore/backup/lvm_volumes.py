@@ -123,7 +123,7 @@ class LvmSnapshots:
 
     def close_copy(self, name: str, purpose: str) -> None:
         copy = self._copy_name(name, purpose)
-        lv = self._look(copy, of_origin=name)
+        lv = self._any(copy)  # of no origin, where that went before it
         if lv is not None and lv.tags.get("copy") == name:
             self._do("lvremove", "--yes", self._full(copy))
         if Path("/dev/mapper", self._mapped(copy)).exists():
@@ -209,13 +209,15 @@ class LvmSnapshots:
         done = self.host.run(Command.of(*argv, self.volume_at.group, deadline=DEADLINE))
         return tuple(lv for lv in lvm_snapshots.parse(done.stdout) if lv.group == self.volume_at.group)
 
-    def _look(self, name: str, of_origin: str | None = None) -> Lv | None:
+    def _any(self, name: str) -> Lv | None:
         try:
-            found = _named(self._all(), LvmWord(name))
+            return _named(self._all(), LvmWord(name))
         except (CommandFailed, BadReport) as error:
             raise StepFailed(StorageFailed(self._full(name), str(error))) from error
-        origin = of_origin or self.volume_at.name
-        return found if found is not None and found.origin == origin else None
+
+    def _look(self, name: str) -> Lv | None:
+        found = self._any(name)
+        return found if found is not None and found.origin == self.volume_at.name else None
 
     def _ours(self, name: str) -> Lv:
         found = self._look(name)

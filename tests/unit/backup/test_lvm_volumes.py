@@ -101,3 +101,12 @@ def test_whatever_ends_it_the_pool_is_told(made: LvmSnapshots, pool: Pool, two: 
     with pytest.raises(KeyboardInterrupt):
         made.hints(*two)
     assert not pool.held
+
+
+def test_a_copy_is_closed_though_its_snapshot_went_before_it(
+    made: LvmSnapshots, pool: Pool, two: tuple[Snapshot, Snapshot]
+) -> None:
+    made.open_copy("one", "mount")
+    made.remove("one")
+    made.close_copy("one", "mount")
+    assert set(pool.lvm.lvs) == {"pool", "tools", "two"}
