@@ -21,6 +21,7 @@ from labstore.failover.cluster import PairMover, Proposal, Run, Wish
 from labstore.failover.fence import fenced
 from labstore.model.failover import Proof
 from labstore.model.names import HostName
+from labstore.reports.report import Override
 from labstore.system.identity import person
 from labstore.system.locks import Locked
 from labstore.system.run import LocalHost
@@ -129,8 +130,17 @@ def ends(run: Run) -> Exit:
 # --- proof -----------------------------------------------------------------------------------------------------------
 
 
-def proof_of(here: Parts, mover: PairMover, word: str | None, fence: bool, dry_run: bool) -> Proof | None:
-    """A person's typed word, or a fence command that succeeded; None where neither was asked for."""
+def proof_of(
+    here: Parts,
+    mover: PairMover,
+    word: str | None,
+    fence: bool,
+    dry_run: bool,
+    overrides: frozenset[Override] = frozenset(),
+    yes: bool = False,
+) -> Proof | None:
+    """A person's typed word, or a fence command that succeeded; None where neither was asked for, and where the
+    partner need not be fenced."""
     partner = str(mover.partner.name)
     if word is not None:
         if word != partner:
@@ -147,6 +157,13 @@ def proof_of(here: Parts, mover: PairMover, word: str | None, fence: bool, dry_r
     if dry_run:
         line(f"would fence {partner} first: {' '.join(settings.command)} {partner}")
         return Proof(HostName(partner), "not fenced: a dry run", person(), _now())
+    if not mover.propose_up(Wish(overrides, None)).refusals:
+        return None
+    assumed = mover.propose_up(Wish(overrides, Proof(HostName(partner), "not fenced yet", person(), _now())))
+    if assumed.refusals:  # it serves, or what is here must not serve: nobody is switched off for that
+        screens.proposal(assumed, {})
+        sys.exit(Exit.REFUSED)
+    agreed(yes)
     return fenced(LocalHost(), settings, HostName(partner), person(), _now())
 
 

@@ -29,12 +29,12 @@ from labstore.system.client_records import put_aside, put_back
 from labstore.system.files import write_atomic
 from labstore.system.mounts import MountFailed
 from labstore.system.nfs_probe import NfsProbe, ProbeFailed
-from labstore.system.nfsd import PORT, SERVER, identity
+from labstore.system.nfsd import PORT, SERVER, NoAnswer, identity
 
 ANNOUNCEMENTS = (0.2, 0.2, 0.2, 0.2)
 """Seconds between the announcements of an address that follow the first at once."""
 RETRY = 0.2
-FAILURES = (*TROUBLE, MountFailed, ProbeFailed, BadClient)
+FAILURES = (*TROUBLE, MountFailed, ProbeFailed, BadClient, NoAnswer)
 
 
 @dataclass
@@ -124,6 +124,7 @@ class Hands:
         held."""
         handover, ours = self.reclaim.before(order.run), set(self.pair.cluster.service_addresses)
         self.places.records.unlink(missing_ok=True)
+        self.places.proof.unlink(missing_ok=True)  # a partner that returns is not off any more
         self.tools.nft.unblock()
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
         self.reclaim.begin(handover)
@@ -209,17 +210,26 @@ class Hands:
 
     def _start_server(self, _order: Order) -> Said:
         """A server that runs under another name would cost every lock at the next move, and one whose grace period
-        passed while clients were kept out costs them now: it is started anew."""
+        passed while clients were kept out costs them now: it is started anew. Stopping it empties mountd's table
+        (nfs-server.service, ExecStopPost), which is filled again before it answers."""
         deadline = self.pair.settings.deadlines.server
         missed = self.places.records.exists() and not self.tools.nfsd.in_grace()
-        if self.tools.nfsd.threads() and (missed or identity("127.0.0.1").scope != self.pair.settings.scope):
+        said: tuple[Report, ...] = ()
+        if self.tools.nfsd.threads() and (missed or self._scope() != self.pair.settings.scope):
             self.tools.nfsd.stop(SERVER, deadline=deadline)
+            said = self.tools.exports.put_in_place()
         if not self.tools.nfsd.threads():
             self._keep_records()
         self.places.verified.unlink(missing_ok=True)
         _mark(self.places.serving)
         self.tools.nfsd.start(SERVER, deadline)
-        return Said()
+        return Said(said)
+
+    def _scope(self) -> str | None:
+        """None where it does not answer."""
+        with contextlib.suppress(NoAnswer):
+            return identity("127.0.0.1").scope
+        return None
 
     def _keep_records(self) -> None:
         """What is there from an earlier start, after which nobody was let in, is what clients may still reclaim."""

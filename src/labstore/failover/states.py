@@ -166,7 +166,7 @@ def _state(view: PairView, facts: tuple[NodeFacts, ...], active: str | None) -> 
         return PairState.HEALTHY
     if any(status.sending or status.receiving for status in own):
         return PairState.RESYNCING
-    if all(status.connected and status.peer_up_to_date for status in own):
+    if all(status.connected and status.up_to_date and status.peer_up_to_date for status in own):
         return PairState.VERIFYING
     return PairState.SERVING_ALONE
 

@@ -1,6 +1,8 @@
 """/proc/fs/nfsd/clients/N/{info,states} (Linux 5.3 and later): YAML by intention, read here as the lines they are.
 
 Names and owners are bytes that the client chose; the kernel escapes them (`\\x0a`, `\\"`), and escaped they stay.
+Names of open files it does not escape (fs/nfsd/nfs4state.c, nfs4_show_fname): a line may be torn in two by one, or
+carry what looks like more fields, behind those that are the kernel's own.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ class BadClient(ValueError):
 
 _PAIR = re.compile(r"^([A-Za-z][A-Za-z ]*): ?(.*)$")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_STATE = re.compile(r"^- 0x[0-9a-f]+: \{ type: (\w+)(?:, (.*?))? \}$")
+_STATE = re.compile(r"^- 0x[0-9a-f]+: \{ type: (\w+)(?:, (.*?))?(?: \})?$")
 _FIELD = re.compile(r'(\w+): ("(?:[^"\\]|\\.)*"|[^,\s]+)')
 _ADDRESS = re.compile(r"^\[?([^\]]+?)\]?:(\d+)$")
 
@@ -36,7 +38,7 @@ def client(info: str, states: str = "") -> NfsClient:
             renewed=int(values["seconds from last renew"]) if "seconds from last renew" in values else None,
             implementation=_unquoted(values.get("Implementation name", '""')),
             callback=values.get("callback state", ""),
-            states=tuple(state(line) for line in states.splitlines() if line.strip()),
+            states=tuple(state(line) for line in states.split("\n") if line.startswith("- 0x")),
         )
     except KeyError as error:
         raise BadClient(f"no {error} in the client's info: {info[:200]!r}") from None
@@ -49,7 +51,9 @@ def state(line: str) -> ClientState:
     found = _STATE.match(line)
     if found is None:
         raise BadClient(f"not a line of states: {line[:200]!r}")
-    values = {key: _unquoted(value) for key, value in _FIELD.findall(found[2] or "")}
+    values = dict[str, str]()
+    for key, value in _FIELD.findall(found[2] or ""):
+        values.setdefault(key, _unquoted(value))
     try:
         return ClientState(
             kind=StateKind(found[1]),

@@ -112,4 +112,5 @@ def _feed(process: subprocess.Popen[bytes], data: bytes | None) -> None:
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(5.0)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel (state D): left to it
+        process.wait(5.0)

@@ -40,6 +40,16 @@ STATES = (
 )
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x0cb", "a\u2028b", 'zz", superblock: "00:00:1', "a\n\nb", "a }\nb"])
+def test_a_file_s_name_stops_nobody(name: str) -> None:
+    """The kernel does not escape it, and a tenant chooses it: every move would be refused for as long as it is open."""
+    line = STATES.splitlines(keepends=True)[0].replace("tools/a, }", name)
+    found = client(INFO, line + STATES)
+    assert len(found.states) == 4
+    assert found.states[0].kind is StateKind.OPEN
+    assert found.states[0].file == FileId((0x93, 1), 13)
+
+
 def test_a_client_and_what_it_holds() -> None:
     found = client(INFO, STATES)
     assert (found.name, found.address, found.port, found.status) == (

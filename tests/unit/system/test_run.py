@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -71,3 +72,17 @@ def test_the_environment_is_small_and_in_the_c_locale(monkeypatch: pytest.Monkey
 def test_endless_output_is_cut() -> None:
     with pytest.raises(CommandFailed, match="said more than"):
         LocalHost(limit=100_000).run(sh("yes"))
+
+
+def test_what_is_stuck_in_the_kernel_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State D: no signal ends it. The deadline's own error is what has to be said."""
+
+    def wait(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is None:
+            return waited(self)
+        raise subprocess.TimeoutExpired("umount", timeout)
+
+    waited = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    with pytest.raises(CommandFailed):
+        LocalHost().run(Command.of("sleep", "60", deadline=0.2))
