@@ -268,9 +268,7 @@ def _outdate(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
 def _attach(order: Order, facts: NodeFacts, _pair: Pair) -> Met:
     """A resource that stands alone is left so: why it does is for a person to see before it is connected again. One
     that serves without a disk of its own does so through the partner, and loses nothing by that."""
-    return _judged(
-        facts.replication, lambda found: (s := _of(found, order)) is not None and (s.primary or attached(s))
-    )
+    return _judged(facts.replication, lambda found: (s := _of(found, order)) is not None and (s.primary or attached(s)))
 
 
 def attached(status: ResourceStatus | None) -> bool:
