@@ -17,6 +17,7 @@ def test_who_serves_is_not_fenced_and_who_is_silent_is(tmp_path: Path) -> None:
     assert pair.run("failover", "up", "--yes").exit_code == 0
     refused = pair.run("failover", "up", "--yes", "--fence", node="beta")
     assert refused.exit_code == 3, refused.output
+    assert pair.json("failover", "up", "--yes", "--fence", node="beta")["refusals"]
     assert not fenced.exists()
     pair.world.machines[HostName("alpha")].alive = False
     done = pair.run("failover", "up", "--yes", "--fence", node="beta")

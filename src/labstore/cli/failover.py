@@ -141,7 +141,7 @@ def up(
     """
     here = parts(chosen)
     with moving(here, as_json) as mover:
-        proof = proof_of(here, mover, partner_is_off, fence, dry_run, overrides, yes)
+        proof = proof_of(here, mover, partner_is_off, fence, dry_run, overrides, yes, as_json)
         wish = Wish(overrides, proof)
         run_verb(mover, "up", wish, dry_run, yes, as_json)
 

@@ -138,6 +138,7 @@ def proof_of(
     dry_run: bool,
     overrides: frozenset[Override] = frozenset(),
     yes: bool = False,
+    as_json: bool = False,
 ) -> Proof | None:
     """A person's typed word, or a fence command that succeeded; None where neither was asked for, and where the
     partner need not be fenced."""
@@ -161,7 +162,7 @@ def proof_of(
         return None
     assumed = mover.propose_up(Wish(overrides, Proof(HostName(partner), "not fenced yet", person(), _now())))
     if assumed.refusals:  # it serves, or what is here must not serve: nobody is switched off for that
-        screens.proposal(assumed, {})
+        emit(screens.proposal_words(assumed, {})) if as_json else screens.proposal(assumed, {})
         sys.exit(Exit.REFUSED)
     agreed(yes)
     return fenced(LocalHost(), settings, HostName(partner), person(), _now())

@@ -7,7 +7,9 @@ carry what looks like more fields, behind those that are the kernel's own.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 from labstore.model.nfsd import ClientState, ClientStatus, FileId, NfsClient, StateKind
 
@@ -38,12 +40,19 @@ def client(info: str, states: str = "") -> NfsClient:
             renewed=int(values["seconds from last renew"]) if "seconds from last renew" in values else None,
             implementation=_unquoted(values.get("Implementation name", '""')),
             callback=values.get("callback state", ""),
-            states=tuple(state(line) for line in states.split("\n") if line.startswith("- 0x")),
+            states=tuple(_states(states)),
         )
     except KeyError as error:
         raise BadClient(f"no {error} in the client's info: {info[:200]!r}") from None
     except ValueError as error:
         raise BadClient(f"{error}: {info[:200]!r}") from None
+
+
+def _states(text: str) -> Iterator[ClientState]:
+    """What can be read of it; what the name of a file made of a line stops nobody."""
+    for line in text.split("\n"):
+        with contextlib.suppress(BadClient):
+            yield state(line)
 
 
 def state(line: str) -> ClientState:

@@ -40,7 +40,19 @@ STATES = (
 )
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x0cb", "a\u2028b", 'zz", superblock: "00:00:1', "a\n\nb", "a }\nb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nb",
+        "a\x0cb",
+        "a\u2028b",
+        'zz", superblock: "00:00:1',
+        "a\n\nb",
+        "a }\nb",
+        "a\n- 0x1: { type: no }",
+        "a\n- 0x",
+    ],
+)
 def test_a_file_s_name_stops_nobody(name: str) -> None:
     """The kernel does not escape it, and a tenant chooses it: every move would be refused for as long as it is open."""
     line = STATES.splitlines(keepends=True)[0].replace("tools/a, }", name)
