@@ -65,6 +65,21 @@ def test_a_server_that_cannot_end_is_named_and_waited_for(lab: Lab) -> None:
     kept(load, lab["beta"])
 
 
+@pytest.mark.deadline(900)
+def test_a_server_whose_threads_were_ended_by_hand_is_started_anew(lab: Lab) -> None:
+    """Its unit takes it for started; starting it does nothing. Stopping it empties mountd's table."""
+    alpha = lab["alpha"]
+    load = Load(lab["client"], MOUNT).start()
+    table = alpha.out("cat /var/lib/nfs/etab")
+    alpha.run("rpc.nfsd 0", 60)
+    assert alpha.out("systemctl is-active nfs-server") == "active"
+    failover(alpha, "up --yes", deadline=600)
+    assert alpha.out("cat /var/lib/nfs/etab") == table
+    assert safe(lab)["alpha"].serving
+    load.moves(180, "on alpha")
+    kept(load, alpha)
+
+
 @pytest.mark.deadline(1500)
 def test_a_half_copied_side_is_never_served(lab: Lab) -> None:
     alpha, beta = lab["alpha"], lab["beta"]

@@ -102,6 +102,14 @@ class Machine:
     mark: str = ""
 
 
+@dataclass(frozen=True)
+class Written:
+    """What clients of `node` held; `used` once clients were let in with it."""
+
+    node: HostName
+    used: bool = False
+
+
 class World:
     """The pair. `tick` is called before every change; it is where a run can be killed."""
 
@@ -111,7 +119,7 @@ class World:
         self.machines = {node.name: self._machine() for node in pair.cluster.nodes}
         self.link = True
         self.network = True
-        self.handovers: dict[ResourceName, bool] = {}
+        self.handover: Written | None = None
         self.acknowledged: frozenset[int] = frozenset()
         self.ticks = 0
         self.kill_at: int | None = None
@@ -338,7 +346,6 @@ class FakeNode:
     def _found(self) -> Mapping[Aspect, Callable[[], object]]:
         me, world = self.me, self.world
         state_mounted = world.pair.settings.state in me.mounted
-        state_resource = world.pair.settings.replication.resource_of(world.pair.settings.state).name
         return {
             Aspect.REPLICATION: lambda: {name: self._status(name) for name in world.resources} if me.attached else {},
             Aspect.GENERATIONS: lambda: {name: _generations(me.disks[name]) for name in world.resources},
@@ -357,7 +364,9 @@ class FakeNode:
                 frozenset(map(str, world.pair.settings.units)) if me.units else frozenset(), frozenset(), me.allowed
             ),
             Aspect.HANDOVER: lambda: HandoverFound(
-                state_mounted and world.handovers.get(state_resource, False), state_mounted
+                state_mounted and world.handover is not None and not world.handover.used,
+                state_mounted and world.handover is not None,
+                state_mounted,
             ),
             Aspect.VERIFIED: lambda: VerifiedFound(me.verified),
             Aspect.RUNS: self._runs,
@@ -435,14 +444,15 @@ class FakeNode:
             yield put(verified=False)
             yield put(barrier=set(service))
         elif order.do is Do.UNBLOCK:
+            yield self._use_handover
             yield put(barrier=set())
             yield put(mark=self.world.clock.now().isoformat())
         elif order.do is Do.RECORD:
             if not me.barrier >= set(service):
                 raise Forbidden("what clients hold is written down while they go on")
-            yield lambda: self._handover(True)
+            yield lambda: setattr(self.world, "handover", Written(self.host))
         elif order.do is Do.CERTIFY:
-            yield lambda: self._handover(False)
+            yield lambda: setattr(self.world, "handover", None)
         elif order.do is Do.STOP_SERVER:
             if me.threads and not self._found[Aspect.HANDOVER]().recorded:  # type: ignore[attr-defined]
                 raise Forbidden("clients lose their locks and nobody has written them down")
@@ -481,9 +491,9 @@ class FakeNode:
         else:
             yield from self._storage(order)
 
-    def _handover(self, there: bool) -> None:
-        state = self.world.pair.settings.replication.resource_of(self.world.pair.settings.state).name
-        self.world.handovers[state] = there
+    def _use_handover(self) -> None:
+        written = self.world.handover
+        self.world.handover = None if written is None else replace(written, used=True)
 
     def _storage(self, order: Order) -> Iterator[Callable[[], None]]:
         me, world = self.me, self.world

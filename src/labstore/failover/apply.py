@@ -125,6 +125,7 @@ class Hands:
         handover, ours = self.reclaim.before(order.run), set(self.pair.cluster.service_addresses)
         self.places.records.unlink(missing_ok=True)
         self.places.proof.unlink(missing_ok=True)  # a partner that returns is not off any more
+        self.places.handovers.use()
         self.tools.nft.unblock()
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
         self.reclaim.begin(handover)
@@ -210,20 +211,28 @@ class Hands:
 
     def _start_server(self, _order: Order) -> Said:
         """A server that runs under another name would cost every lock at the next move, and one whose grace period
-        passed while clients were kept out costs them now: it is started anew. Stopping it empties mountd's table
-        (nfs-server.service, ExecStopPost), which is filled again before it answers."""
+        passed while clients were kept out costs them now: it is started anew. So is one whose threads were ended by
+        hand: its unit takes it for started (RemainAfterExit), and does nothing."""
         deadline = self.pair.settings.deadlines.server
         missed = self.places.records.exists() and not self.tools.nfsd.in_grace()
         said: tuple[Report, ...] = ()
         if self.tools.nfsd.threads() and (missed or self._scope() != self.pair.settings.scope):
-            self.tools.nfsd.stop(SERVER, deadline=deadline)
-            said = self.tools.exports.put_in_place()
+            said = self._stop_to_start()
         if not self.tools.nfsd.threads():
             self._keep_records()
         self.places.verified.unlink(missing_ok=True)
         _mark(self.places.serving)
         self.tools.nfsd.start(SERVER, deadline)
+        if not self.tools.nfsd.threads():
+            said = self._stop_to_start()
+            self.tools.nfsd.start(SERVER, deadline)
         return Said(said)
+
+    def _stop_to_start(self) -> tuple[Report, ...]:
+        """Stopping it empties mountd's table (nfs-server.service, ExecStopPost), which is filled again before it
+        answers."""
+        self.tools.nfsd.stop(SERVER, deadline=self.pair.settings.deadlines.server)
+        return self.tools.exports.put_in_place()
 
     def _scope(self) -> str | None:
         """None where it does not answer."""

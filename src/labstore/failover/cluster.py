@@ -202,11 +202,12 @@ class PairMover:
             return Run(verb, ((str(source.name), given), (str(target.name), taken)))
 
     def _prepare(self, receiver: Mover, verb: str, facts: NodeFacts) -> NodeFacts:
-        """The barrier of the node that is to serve is raised before the clients wait for it. It also leaves word of
-        this run there, so that one that is cut off can be finished in the same direction."""
-        if node_state(facts, self.pair) is not NodeState.IDLE:
+        """Word of this run is left on the node that is to serve, so that one that is cut off can be finished in the
+        same direction; its barrier is raised before the clients wait for it."""
+        state = node_state(facts, self.pair)
+        if state is NodeState.SERVING:
             return facts
-        return receiver.do(verb, Order(Do.BLOCK, run=self.run), facts)
+        return receiver.begin(verb, facts, Order(Do.BLOCK, run=self.run) if state is NodeState.IDLE else None)
 
     def _refusals(self, *plans: MovePlan) -> tuple[Report, ...]:
         return tuple(dict.fromkeys(refusal.report for plan in plans for refusal in plan.refusals))

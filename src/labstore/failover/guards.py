@@ -12,8 +12,8 @@ from labstore.failover.plan import MovePlan
 from labstore.failover.steps import value
 from labstore.model.drbd import ConnectionState, DiskState, ResourceName, ResourceStatus, Role
 from labstore.model.failover import Resource
-from labstore.ports.storage_node import MountFound, MountState
-from labstore.reconcile.facts import Missing
+from labstore.ports.storage_node import Aspect, MountFound, MountState, NodeFacts
+from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.guards import guarded
 from labstore.reconcile.plan import Refusal
 from labstore.reports.failover import (
@@ -125,18 +125,26 @@ def _is_mounted(found: MountFound) -> bool:
 
 
 def _partner_is_known(situation: Situation, plan: MovePlan) -> Iterator[Refusal]:
-    """A partner that is silent both to DRBD and to us may be alive behind a cut cable."""
+    """A partner that is silent both to DRBD and to us may be alive behind a cut cable. One that answers, but not what
+    it has of the service, is as good as silent."""
     if not plan.steps or situation.proof is not None or _already_serving(situation):
         return
-    if not isinstance(situation.partner, Missing):
+    silent = _silent(situation.partner)
+    if silent is None:
         return
     connected = [
         (status := situation.own_resource(resource.name)) is not None and status.connected
         for resource in situation.pair.settings.replication.resources
     ]
     if not all(connected):
-        partner = str(situation.pair.partner.name)
-        yield _all(plan, PartnerSilent(partner, situation.partner.report.message()))
+        yield _all(plan, PartnerSilent(str(situation.pair.partner.name), silent.report.message()))
+
+
+def _silent(partner: Answer[NodeFacts]) -> Missing | None:
+    if isinstance(partner, Missing):
+        return partner
+    answers = (partner.value.answer(aspect) for aspect in (Aspect.REPLICATION, Aspect.ADDRESSES, Aspect.MOUNTS))
+    return next((answer for answer in answers if isinstance(answer, Missing)), None)
 
 
 def _already_serving(situation: Situation) -> bool:
@@ -185,8 +193,12 @@ def _data_is_newest(situation: Situation, plan: MovePlan) -> Iterator[Refusal]:
         if status is not None and (status.connected or status.primary):
             continue
         found = lineage(situation, resource.name)
+        node, name = str(situation.own.node), str(resource.name)
         if found is Lineage.OLDER:
-            yield _all(plan, DataStale(str(situation.own.node), str(resource.name), "the partner has newer data"))
+            yield _all(plan, DataStale(node, name, "the partner has newer data"))
+        elif found is None and situation.proof is None and isinstance(situation.partner, Fact):
+            why = "it cannot be found out whether the partner has newer data (its generations cannot be read)"
+            yield _all(plan, DataStale(node, name, why))
         elif found in (Lineage.DIVERGED, Lineage.UNRELATED):
             yield _all(plan, SplitBrain(str(resource.name), f"this node has {found}"))
 

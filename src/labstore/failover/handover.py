@@ -5,7 +5,9 @@ The barrier is up when it is written, so nothing changes meanwhile: what stands 
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,77 @@ def read_handover(path: Path) -> Handover:
         return from_json(read_limited(path, LIMIT).decode())
     except (FileTooLarge, UnicodeDecodeError) as error:
         raise BadHandover(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Handovers:
+    """The files of one node. `volume` lies on the state volume and goes with the service; `here` is where it is
+    written while that volume cannot take it (it is full).
+
+    Once clients are let in, what was written before lies beside its place (`used`): it is still to be compared with
+    what they got back, but the next node must not take it for what they hold by then.
+    """
+
+    volume: Path
+    here: Path
+
+    def write(self, handover: Handover) -> str:
+        """Durable when it returns. Returns why it does not lie on the state volume, or nothing. Raises OSError."""
+        try:
+            write_handover(self.volume, handover)
+        except OSError as error:
+            write_handover(self.here, handover)
+            with contextlib.suppress(OSError):
+                self.volume.unlink(missing_ok=True)
+            return str(error)
+        self.here.unlink(missing_ok=True)
+        return ""
+
+    def fresh(self) -> bool:
+        """Whether what clients held was written down, and they were not let in since. What cannot be read is not
+        there: it is written again."""
+        return any(self._read((self.volume, self.here)))
+
+    def waiting(self) -> bool:
+        """Whether anything was not yet compared, readable or not."""
+        return any(path.exists() for path in self._all)
+
+    def use(self) -> None:
+        """Clients are let in now. Raises OSError."""
+        for path in (self.volume, self.here):
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(_used(path))
+
+    def take_back(self) -> bool:
+        """Nobody came in since: what lies beside its place counts again. False where there is nothing. Raises
+        OSError."""
+        for path in (self.volume, self.here):
+            if _used(path).exists():
+                _used(path).replace(path)
+                return True
+        return False
+
+    def newest(self) -> Handover | None:
+        """What is to be compared; None where there is nothing that can be read."""
+        return max(self._read(self._all), key=lambda each: each.at, default=None)
+
+    def forget(self) -> None:
+        """Raises OSError."""
+        for path in self._all:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _all(self) -> tuple[Path, ...]:
+        return (self.volume, self.here, _used(self.volume), _used(self.here))
+
+    def _read(self, paths: tuple[Path, ...]) -> Iterator[Handover]:
+        for path in paths:
+            with contextlib.suppress(OSError, BadHandover):
+                yield read_handover(path)
+
+
+def _used(path: Path) -> Path:
+    return path.with_suffix(".used")
 
 
 def to_json(handover: Handover) -> str:

@@ -116,13 +116,15 @@ class Mover:
         self._flush()
         return replace(moved, said=tuple(self._said))
 
-    def do(self, verb: str, order: Order, facts: NodeFacts) -> NodeFacts:
-        """Carry out one order beforehand; returns the facts as they are then. Raises StepFailed."""
+    def begin(self, verb: str, facts: NodeFacts, order: Order | None = None) -> NodeFacts:
+        """Leave word of the run on the node before its steps, and carry out one order beforehand; returns the facts as
+        they are then. Raises StepFailed."""
         self._facts, self._verb = facts, verb
-        step: MoveStep = Step(key(order), Verb.CHANGE, None, order, title(order))
-        if met(order, facts, self.pair) is not Met.YES:
+        self._say_verb()
+        if order is not None and met(order, facts, self.pair) is not Met.YES:
+            step: MoveStep = Step(key(order), Verb.CHANGE, None, order, title(order))
             self._act(step, None)
-            self._flush()
+        self._flush()
         return self._known
 
     @property
@@ -134,9 +136,7 @@ class Mover:
         order = step.after
         assert order is not None
         kind, name = KINDS[order.do], str(self.node.name)
-        if self._verb:
-            self._write(Event.RUN, data={"verb": self._verb})
-            self._verb, self._said_verb = "", True
+        self._say_verb()
         self._write(Event.STEP, step.key, _proof(order))
         self.tell(Progress(name, step.key, title(order), Moment.BEGIN, expected=expected))
         began = self.clock.monotonic()
@@ -172,6 +172,12 @@ class Mover:
             seen = self.node.look(kind.aspects)
 
     # --- the journal ------------------------------------------------------------------------------------------------
+
+    def _say_verb(self) -> None:
+        """Once a run, before its first step."""
+        if self._verb:
+            self._write(Event.RUN, data={"verb": self._verb})
+            self._verb, self._said_verb = "", True
 
     def _write(self, event: Event, step: str = "", data: dict[str, str] | None = None) -> None:
         """A line for the node's journal. It goes along with the next step, so that it is not waited for by itself: a

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from labstore import __version__
 from labstore.failover.files import SystemFiles
-from labstore.failover.handover import BadHandover, read_handover
 from labstore.failover.places import Places
 from labstore.formats.mountinfo import BadMountinfo, Mount, on_top
 from labstore.model.address import Client
@@ -65,7 +64,6 @@ TROUBLE = (
     NftFailed,
     AddressFailed,
     BadMountinfo,
-    BadHandover,
     sqlite3.Error,
 )
 """What may go wrong when the world is asked; anything else is a defect."""
@@ -271,15 +269,9 @@ class Observer:
         )
 
     def _handover(self) -> HandoverFound:
-        if self.places.handover_here.exists():
-            found = read_handover(self.places.handover_here)
-            return HandoverFound(True, True, found.node, found.at)
-        if not self.state_mounted():
-            return HandoverFound(possible=False)
-        if not self.places.handover.exists():
-            return HandoverFound()
-        found = read_handover(self.places.handover)
-        return HandoverFound(True, True, found.node, found.at)
+        """Without its volume only what lies on this node is seen."""
+        files, mounted = self.places.handovers, self.state_mounted()
+        return HandoverFound(files.fresh(), files.waiting(), mounted)
 
     def _verified(self) -> VerifiedFound:
         return VerifiedFound(self.places.verified.exists())
@@ -291,7 +283,7 @@ class Observer:
             return RunsFound(running=running, last_active=last)
         steps = [entry.step for entry in entries if entry.event is Event.STEP]
         began = next((entry for entry in entries if entry.event is Event.RUN), entries[0])
-        return RunsFound("", str(began.data.get("verb", "?")), steps[-1] if steps else "", began.at, last)
+        return RunsFound("", str(began.data.get("verb", "?")), steps[-1] if steps else "its beginning", began.at, last)
 
     def _files(self) -> FilesFound:
         return FilesFound(self.pair.digest, __version__, self.tools.files.differences())

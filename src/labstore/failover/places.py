@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from labstore.failover.handover import Handovers
 from labstore.model.failover import Pair
 
 
@@ -62,13 +63,8 @@ class Places:
         return self.pair.state_directory
 
     @property
-    def handover(self) -> Path:
-        return self.shared / "handover.json"
-
-    @property
-    def handover_here(self) -> Path:
-        """Where it goes if the state volume cannot take it (it is full)."""
-        return self.run / f"{self.pair.cluster.name}.handover.json"
+    def handovers(self) -> Handovers:
+        return Handovers(self.shared / "handover.json", self.run / f"{self.pair.cluster.name}.handover.json")
 
     @property
     def certificates(self) -> Path:

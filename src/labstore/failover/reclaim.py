@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from labstore.failover.certificate import Certificate, Watch, certificate
-from labstore.failover.handover import BadHandover, Handover, read_handover, write_handover
+from labstore.failover.handover import BadHandover, Handover
 from labstore.failover.observe import Observer
 from labstore.formats.nfsd_clients import BadClient
 from labstore.model.nfsd import ClientStatus, NfsClient
@@ -61,8 +61,9 @@ class Reclaim:
     _watcher: Watcher | None = field(default=None, init=False)
 
     def record(self, order: Order) -> Said:
-        """Exact, since the barrier is up. A state volume that cannot take it (it is full) does not stop the move."""
-        tools, places = self.observer.tools, self.observer.places
+        """Exact, since the barrier is up. A state volume that cannot take it (it is full) does not stop the move. A
+        server that no client has come back to since it was started holds what was handed to it."""
+        tools, files = self.observer.tools, self.observer.places.handovers
         handover = Handover(
             node=str(self.observer.name),
             at=tools.clock.now().isoformat(),
@@ -70,11 +71,11 @@ class Reclaim:
             clients=tuple(each for each in tools.nfsd.clients() if each.status is not ClientStatus.UNCONFIRMED),
             connections=tools.nfsd.connections(),
         )
-        try:
-            write_handover(places.handover, handover)
-        except OSError as error:
-            write_handover(places.handover_here, handover)
-            why = f"what clients held could not be written to the state volume: {error}"
+        if not handover.clients and files.take_back():
+            return Said(data={"clients": "0"})
+        failed = files.write(handover)
+        if failed:
+            why = f"what clients held could not be written to the state volume: {failed}"
             return Said((LocksNotCarried(str(self.observer.name), why),))
         return Said(data={"clients": str(len(handover.clients))})
 
@@ -86,10 +87,9 @@ class Reclaim:
 
     def before(self, run: str) -> Handover:
         """What the other node wrote down; else, after it died without a word, the names of its clients."""
-        places = self.observer.places
-        for path in (places.handover, places.handover_here):
-            with contextlib.suppress(OSError, BadHandover):
-                return read_handover(path)
+        found = self.observer.places.handovers.newest()
+        if found is not None:
+            return found
         names: tuple[str, ...] = ()
         with contextlib.suppress(OSError, sqlite3.Error):
             names = recorded_clients(self.observer.pair.recovery_directory)
@@ -106,8 +106,7 @@ class Reclaim:
         seconds = (now - datetime.fromisoformat(handover.at)).total_seconds() if handover.at else None
         found = certificate(handover, watcher.watch, str(self.observer.name), watcher.complete, seconds)
         write_certificate(places.certificates / f"{now:%Y%m%dT%H%M%SZ}.json", found)
-        for path in (places.handover, places.handover_here):
-            path.unlink(missing_ok=True)
+        places.handovers.forget()
         self._watcher = None
         return Said(self._reports(found), {"certificate": words(found)})
 

@@ -199,7 +199,7 @@ def _record(order: Order, facts: NodeFacts, pair: Pair) -> Met:
 
 
 def _certify(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:
-    return _judged(facts.handover, lambda found: not found.recorded)
+    return _judged(facts.handover, lambda found: not found.waiting)
 
 
 def _stop_server(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:

@@ -134,12 +134,12 @@ class UnitsFound:
 @dataclass(frozen=True, slots=True)
 class HandoverFound:
     """What the clients held when they were cut off, as it lies on the state volume until it was compared with what
-    they got back. `possible` is False where that volume is not mounted: nothing can be seen or written then."""
+    they got back. `recorded`: it was written down, and nobody was let in since. `waiting`: there is something that was
+    not yet compared. `possible` is False where that volume is not mounted: nothing can be written then."""
 
     recorded: bool = False
+    waiting: bool = False
     possible: bool = True
-    node: str = ""
-    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class PartnerSilent(Report):
     severity = Severity.ERROR
 
     def message(self) -> str:
-        return f"{self.node} does not answer and may still be serving: {self.reason}"
+        return f"{self.node} may still be serving, nobody can say: {self.reason}"
 
     def remedy(self) -> str:
         return (

@@ -78,6 +78,12 @@ def partner_cannot_be_asked(about: Pair) -> World:
     return world
 
 
+def barrier_left_on_beta(about: Pair) -> World:
+    world = served_by_alpha(about)
+    world.machines[BETA].barrier = set(about.cluster.service_addresses)
+    return world
+
+
 def down_was_cut_off(about: Pair) -> World:
     """In the middle: the server is stopped, the volumes are mounted."""
     twin, world = served_by_alpha(about), served_by_alpha(about)
@@ -96,7 +102,7 @@ def serves(world: World, name: str) -> bool:
     me = next(machine for node, machine in world.machines.items() if node == name)
     other = next(machine for node, machine in world.machines.items() if node != name)
     rest = not (other.mounted or other.addresses or other.threads or other.units)
-    return world.serving() == name and me.verified and me.units and rest and not any(world.handovers.values())
+    return world.serving() == name and me.verified and me.units and rest and world.handover is None
 
 
 def is_down(world: World) -> bool:
@@ -156,6 +162,9 @@ CASES = {
     ),
     "switchover from the standby": Case(
         served_by_alpha, lambda w: mover(w, BETA).switchover(), lambda w: serves(w, BETA), SWITCHOVER
+    ),
+    "switchover, the barrier of a dead run is up": Case(
+        barrier_left_on_beta, lambda w: mover(w).switchover(), lambda w: serves(w, BETA), SWITCHOVER
     ),
     "switchover with an export tree": Case(
         served_by_alpha, lambda w: mover(w).switchover(), lambda w: serves(w, BETA), SWITCHOVER, TREE

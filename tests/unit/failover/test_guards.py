@@ -20,6 +20,7 @@ from tests.unit.failover.worlds import (
     ABSENT,
     PROOF,
     RIGHT,
+    SAME,
     missing,
     node,
     replicated,
@@ -131,6 +132,27 @@ def test_a_partner_that_nobody_sees_needs_proof() -> None:
     assert refused(situation(own, silent(), proof=PROOF)) == ()
 
 
+APART = replicated(connection=ConnectionState.CONNECTING)
+
+
+@pytest.mark.parametrize("hidden", ["replication", "addresses", "mounts"])
+def test_a_partner_that_cannot_say_what_it_has_is_as_good_as_silent(hidden: str) -> None:
+    own, partner = node(replication=APART), node(BETA, replication=APART)
+    assert refused(situation(own, partner)) == ()
+    broken = replace(partner, **{hidden: missing(hidden)})
+    (report,) = refused(situation(own, broken))
+    assert report.code == "partner-silent" and report.override is None and hidden in report.text()
+    assert refused(situation(own, broken, proof=PROOF)) == ()
+    assert refused(situation(node(), broken)) == (), "DRBD sees it as Secondary"
+
+
+def test_whose_data_is_newer_must_be_known_where_the_two_do_not_see_each_other() -> None:
+    own, partner = node(replication=APART), node(BETA, replication=APART, generations={})
+    assert codes(situation(own, partner)) == {"data-stale"}
+    assert refused(situation(own, partner, proof=PROOF)) == ()
+    assert refused(situation(own, partner), Override.ACCEPT_DATA_LOSS) == ()
+
+
 def test_one_resource_without_its_partner_is_enough_to_want_proof() -> None:
     own = node(
         replication={**replicated(), ResourceName("tools"): status("tools", connection=ConnectionState.CONNECTING)}
@@ -180,7 +202,7 @@ def test_what_stands_alone_is_looked_at_first() -> None:
     assert "labstore failover resolve" in refused(world)[0].text()
 
 
-SAME, NEWER = Generations("A0", "00", ("00", "00")), Generations("B0", "A0", ("00", "00"))
+NEWER = Generations("B0", "A0", ("00", "00"))
 OTHER = Generations("C0", "A0", ("00", "00"))
 
 

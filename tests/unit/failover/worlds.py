@@ -12,7 +12,15 @@ from labstore.failover.facts import Situation
 from labstore.failover.guards import guard_down, guard_up
 from labstore.failover.plan import MovePlan, MoveStep, plan_down, plan_up
 from labstore.failover.steps import KINDS, down_orders, key, up_orders
-from labstore.model.drbd import ConnectionState, DeviceStatus, DiskState, ReplicationState, ResourceName, Role
+from labstore.model.drbd import (
+    ConnectionState,
+    DeviceStatus,
+    DiskState,
+    Generations,
+    ReplicationState,
+    ResourceName,
+    Role,
+)
 from labstore.model.drbd import ResourceStatus as Status
 from labstore.model.failover import Pair, Proof
 from labstore.model.names import VolumeName
@@ -74,10 +82,14 @@ def replicated(**more: Any) -> dict[ResourceName, Status]:
     return {ResourceName(name): status(name, **more) for name in ("state", "tools")}
 
 
+SAME = Generations("A0", "00", ("00", "00"))
+
+
 def node(name: Any = ALPHA, **more: Any) -> NodeFacts:
     """An idle node, healthy and connected, with what is told of it."""
     plain: dict[str, Any] = {
         "replication": replicated(),
+        "generations": dict.fromkeys((ResourceName("state"), ResourceName("tools")), SAME),
         "mounts": {VolumeName("state"): ABSENT, VolumeName("tools"): ABSENT},
         "binds": BindsFound(),
         "server": ServerFound(0),
@@ -140,13 +152,17 @@ def _mounted(found: MountFound) -> Change:
     def change(order: Order, now: Mapping[str, Any], about: Pair) -> dict[str, Any]:
         changed: dict[str, Any] = {"mounts": {**now["mounts"], VolumeName(order.subject): found}}
         if order.subject == about.settings.state:
-            changed["handover"] = HandoverFound(now["handover"].recorded, found is RIGHT)
+            changed["handover"] = replace(now["handover"], possible=found is RIGHT)
         if found is ABSENT:
             changed["exports"] = ExportsFound() if order.subject == about.settings.state else now["exports"]
             changed["binds"] = _tree(about, there=False)
         return changed
 
     return change
+
+
+def _handover(there: bool, waiting: bool, recorded: bool) -> HandoverFound:
+    return HandoverFound(there and waiting and recorded, there and waiting, there)
 
 
 def _tree(about: Pair, there: bool) -> BindsFound:
@@ -170,9 +186,12 @@ BRINGS: Mapping[Do, Change] = {
     Do.STOP_UNITS: _set(units=UnitsFound()),
     Do.START_UNITS: _set(units=SERVING["units"]),
     Do.BLOCK: _set(barrier=BarrierFound(frozenset({SERVICE})), verified=VerifiedFound()),
-    Do.UNBLOCK: _set(barrier=BarrierFound()),
-    Do.RECORD: lambda _o, now, _p: {"handover": replace(now["handover"], recorded=True)},
-    Do.CERTIFY: lambda _o, now, _p: {"handover": replace(now["handover"], recorded=False)},
+    Do.UNBLOCK: lambda _o, now, _p: {
+        "barrier": BarrierFound(),
+        "handover": replace(now["handover"], recorded=False),
+    },
+    Do.RECORD: lambda _o, now, _p: {"handover": replace(now["handover"], recorded=True, waiting=True)},
+    Do.CERTIFY: lambda _o, now, _p: {"handover": replace(now["handover"], recorded=False, waiting=False)},
     Do.STOP_SERVER: _set(server=ServerFound(0), verified=VerifiedFound()),
     Do.START_SERVER: _set(server=SERVING["server"], verified=VerifiedFound()),
     Do.STOP_RECOVERY: _set(recovery=RecoveryFound(False)),
@@ -236,7 +255,7 @@ def worlds(draw: st.DrawFn) -> Situation:
         "addresses": draw(st.sampled_from((frozenset(), frozenset({SERVICE})))),
         "barrier": draw(st.sampled_from((BarrierFound(), BarrierFound(frozenset({SERVICE}))))),
         "units": draw(st.sampled_from((UnitsFound(), SERVING["units"]))),
-        "handover": HandoverFound(state_there and draw(st.booleans()), state_there),
+        "handover": _handover(state_there, draw(st.booleans()), draw(st.booleans())),
         "verified": VerifiedFound(draw(st.booleans())),
     }
     for name in found:
