@@ -85,10 +85,7 @@ class Applier:
         return None if why is None else StaysAfterAll(job.name, item.name, why)
 
     def _mounted(self, job: Job) -> tuple[RestoreMount, ...]:
-        try:
-            return tuple(mount for mount in self.mounts.all() if mount.job == job.name)
-        except (OSError, ValueError) as error:
-            raise StepFailed(StorageFailed("the book of mounts", str(error))) from error
+        return tuple(mount for mount in self.mounts.all() if mount.job == job.name)
 
     def _act(self, step: BackupStep, item: Item) -> None:
         if item.sort is Sort.MOUNT:
@@ -107,7 +104,10 @@ class Applier:
         for purpose in (PURPOSE, RESTORE):  # one that is at work is in use, and refuses
             snapshots.close_copy(name, purpose)
         snapshots.remove(name)
-        self.manifests.forget(item.job, item.name)
+        try:
+            self.manifests.forget(item.job, item.name)
+        except OSError as error:
+            raise StepFailed(StorageFailed("the manifest", error.strerror or str(error))) from error
 
     # --- a new generation -------------------------------------------------------------------------------------------
 

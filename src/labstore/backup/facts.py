@@ -22,7 +22,7 @@ class JobFacts:
     nodes: Mapping[HostName, Answer[SourceStatus]]
     target: Answer[VolumeFound]
     generations: Answer[tuple[Generation, ...]]
-    mounts: tuple[RestoreMount, ...] = ()
+    mounts: Answer[tuple[RestoreMount, ...]]
     owed: bool = False
     stranger: str | None = None
     """What the target holds that no copy of ours ever wrote."""

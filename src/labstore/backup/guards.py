@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
-from labstore.backup.plan import BackupPlan, BackupStep, after, looked_into
+from labstore.backup.plan import BackupPlan, BackupStep, after, staying
 from labstore.model.backup import Sort, SourceStatus
 from labstore.model.block_sync import Permit
 from labstore.reconcile.facts import Fact, Missing
@@ -32,7 +31,7 @@ def _without_new(facts: BackupFacts, plan: BackupPlan) -> BackupPlan:
         steps = [step for step in plan.steps if _of(step, job)]
         if isinstance(job.generations, Missing):
             continue
-        stay = kept(after(job.generations.value, steps), job.job.keep, looked_into(job.mounts, facts.at))
+        stay = staying(job, after(job.generations.value, steps), facts.at)
         held |= {
             step.key: f"it stays: {stay[step.before.name]}"
             for step in steps

@@ -62,6 +62,8 @@ class ImageSnapshots:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if image.exists():
                 raise StepFailed(StorageFailed(name, "there is a snapshot of this name already"))
+            for left in self._folder.glob("*.new"):
+                left.unlink()  # of a take that was killed
             staged = image.with_suffix(".new")
             _copy(self._image, staged)
             write_atomic(said, json.dumps({"tags": dict(tags)}).encode(), mode=0o600)

@@ -47,6 +47,7 @@ class Manifests:
             return {}
 
     def forget(self, job: JobName, generation: GenerationName) -> None:
+        """Raises OSError."""
         self._path(job, generation).unlink(missing_ok=True)
 
     def _path(self, job: JobName, generation: GenerationName) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ from labstore.model.backup_settings import JobName
 from labstore.ports.clock import Clock
 from labstore.ports.host import Command, CommandFailed, Host
 from labstore.ports.snapshots import Snapshots
+from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.backup import MountHeld, StorageFailed
+from labstore.reports.backup import BookDamaged, MountHeld, StorageFailed
+from labstore.reports.report import Report
 from labstore.system import locks
-from labstore.system.files import read_limited, write_atomic
+from labstore.system.files import FileTooLarge, read_limited, write_atomic
 
 PURPOSE = "mount"
 
@@ -35,18 +37,23 @@ class RestoreMounts:
     snapshots_of: Callable[[JobName], Snapshots]
     name_of: Callable[[JobName, GenerationName], str]
 
-    def all(self) -> tuple[RestoreMount, ...]:
-        """What stands in the book. Raises OSError, ValueError."""
+    def found(self) -> Answer[tuple[RestoreMount, ...]]:
+        """What stands in the book; Missing where it cannot be read or is damaged."""
+        now = self.clock.now()
         try:
-            rows = json.loads(read_limited(self.book, 1 << 20))
-        except FileNotFoundError:
-            return ()
-        return tuple(
-            RestoreMount(
-                JobName(r["job"]), GenerationName(r["generation"]), str(r["point"]), datetime.fromisoformat(r["until"])
-            )
-            for r in rows
-        )
+            return Fact(_rows(self.book), str(self.book), now)
+        except _UNREADABLE as error:
+            return Missing(self._damaged(error), str(self.book), now)
+
+    def all(self) -> tuple[RestoreMount, ...]:
+        """What stands in the book. Raises StepFailed."""
+        answer = self.found()
+        if isinstance(answer, Missing):
+            raise StepFailed(answer.report)
+        return answer.value
+
+    def _damaged(self, error: Exception) -> Report:
+        return BookDamaged(str(self.book), str(error) or type(error).__name__, str(self.root))
 
     def mount(self, job: JobName, generation: GenerationName, until: datetime) -> RestoreMount:
         """Mount a copy of a generation; one that is mounted already gets the new time. Raises StepFailed."""
@@ -105,8 +112,8 @@ class RestoreMounts:
                 yield list(self.all())
         except locks.Locked as error:
             raise StepFailed(StorageFailed("the book of mounts", str(error))) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StepFailed(StorageFailed(str(self.book), str(error))) from error
+        except OSError as error:
+            raise StepFailed(StorageFailed(str(self.book), error.strerror or str(error))) from error
 
     def _write(self, standing: list[RestoreMount]) -> None:
         rows = [
@@ -114,3 +121,22 @@ class RestoreMounts:
             for each in standing
         ]
         write_atomic(self.book, json.dumps(rows, indent=1).encode(), mode=0o640)
+
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, FileTooLarge, RecursionError)
+
+
+def _rows(book: Path) -> tuple[RestoreMount, ...]:
+    """None stand in a book that is not there."""
+    try:
+        rows = json.loads(read_limited(book, 1 << 20))
+    except FileNotFoundError:
+        return ()
+    return tuple(_row(row) for row in rows)
+
+
+def _row(row: Mapping[str, str]) -> RestoreMount:
+    until = datetime.fromisoformat(row["until"])
+    if until.tzinfo is None:
+        raise ValueError(f"{row['until']} has no time zone")
+    return RestoreMount(JobName(row["job"]), GenerationName(row["generation"]), str(row["point"]), until)

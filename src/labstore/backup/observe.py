@@ -31,7 +31,7 @@ class Observer:
     nodes: SourceNodes
     snapshots_of: Callable[[Job], Snapshots]
     engine: BlockEngine
-    mounts: Callable[[], tuple[RestoreMount, ...]]
+    mounts: Callable[[], Answer[tuple[RestoreMount, ...]]]
     clock: Clock
 
     def facts(self, jobs: tuple[Job, ...], asked: bool = False, ask_nodes: bool = True) -> BackupFacts:
@@ -40,7 +40,7 @@ class Observer:
         found = tuple(self._job(job, mounts, asked, ask_nodes) for job in jobs)
         return BackupFacts(self.clock.now(), found, self.settings.brake)
 
-    def _job(self, job: Job, mounts: tuple[RestoreMount, ...], asked: bool, ask_nodes: bool) -> JobFacts:
+    def _job(self, job: Job, mounts: Answer[tuple[RestoreMount, ...]], asked: bool, ask_nodes: bool) -> JobFacts:
         listed = self.snapshots_of(job).snapshots()
         generations = generations_in(listed, job)
         return JobFacts(
@@ -48,7 +48,7 @@ class Observer:
             nodes=self._nodes(job) if ask_nodes else {},
             target=self.snapshots_of(job).volume(),
             generations=generations,
-            mounts=tuple(mount for mount in mounts if mount.job == job.name),
+            mounts=_of_job(mounts, job),
             overflowed=_overflowed(listed, job),
             owed=self._owed(job, generations),
             stranger=self._stranger(job) if ask_nodes else None,
@@ -74,6 +74,12 @@ class Observer:
     def _owed(self, job: Job, generations: Answer[tuple[Generation, ...]]) -> bool:
         root = self.engine.complete(path_of(job.target))
         return root is not None and isinstance(generations, Fact) and root not in {g.root for g in generations.value}
+
+
+def _of_job(mounts: Answer[tuple[RestoreMount, ...]], job: Job) -> Answer[tuple[RestoreMount, ...]]:
+    if isinstance(mounts, Missing):
+        return mounts
+    return replace(mounts, value=tuple(mount for mount in mounts.value if mount.job == job.name))
 
 
 def generations_in(listed: Answer[tuple[Snapshot, ...]], job: Job) -> Answer[tuple[Generation, ...]]:
@@ -135,5 +141,5 @@ def _job_figures(facts: BackupFacts, job: JobFacts) -> dict[str, object]:
         "proven_age": (facts.at - max(proven)).total_seconds() if proven else None,
         "alert_after": job.job.alert_after,
         "takes": sum(each.takes or 0 for each in there),
-        "mounts": len(job.mounts),
+        "mounts": None if isinstance(job.mounts, Missing) else len(job.mounts.value),
     }

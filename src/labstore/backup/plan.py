@@ -57,6 +57,7 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
     node, reasons = source_of(job)
     untouched: dict[str, str] = {}
     reports: list[Report] = list(_overdue(facts, job, there))
+    reports += [job.mounts.report] if isinstance(job.mounts, Missing) else []
     adds: tuple[BackupStep, ...] = ()
     if due is not None and node is None:
         untouched[name] = f"{due}, and no machine can be read"
@@ -64,14 +65,14 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
         reports.append(NoSource(name, reasons, silent))
     elif due is not None and node is not None:
         adds = (_add(facts, job, node, due, there),)
-    stay = kept(_if_all_prove(job, there, adds), job.job.keep, looked_into(job.mounts, facts.at))
+    stay = staying(job, _if_all_prove(job, there, adds), facts.at)
     proofs = tuple(_unproven(job, there, stay))
     removals = (*_lost(job), *_pruned(job, there, stay))
     return _Part((*expired, *adds, *proofs, *removals), untouched, tuple(reports))
 
 
 def _expired(facts: BackupFacts, job: JobFacts) -> Iterator[BackupStep]:
-    for mount in job.mounts:
+    for mount in () if isinstance(job.mounts, Missing) else job.mounts.value:
         if mount.until <= facts.at:
             item = Item(Sort.MOUNT, mount.job, mount.generation, point=mount.point)
             key = f"{mount.job}/{mount.generation} at {mount.point}"
@@ -130,6 +131,13 @@ def _moment(facts: BackupFacts, job: JobFacts, node: HostName) -> datetime:
     with contextlib.suppress(ValueError):
         return min(facts.at, GenerationName((unfinished or "").rpartition("-")[2]).moment)
     return facts.at
+
+
+def staying(job: JobFacts, there: tuple[Generation, ...], at: datetime) -> Mapping[GenerationName, str]:
+    """Which of the generations stay, and why: all, where it is not known which are mounted."""
+    if isinstance(job.mounts, Missing):
+        return {each.name: "it is not known which are mounted" for each in there}
+    return kept(there, job.job.keep, looked_into(job.mounts.value, at))
 
 
 def looked_into(mounts: Iterable[RestoreMount], at: datetime) -> frozenset[GenerationName]:

@@ -56,13 +56,22 @@ def refusal(state: IndexState | None, found: Found, offer: Offer, permits: froze
         return SourceEmpty(offer.path)
     if state is None:
         return _foreign(found, offer, permits) or _misfit(found, offer, permits)
-    if not same(state.target, found.identity, state.synced) and Permit.NEW_TARGET not in permits:
+    swapped = not same(state.target, found.identity, state.synced)
+    if swapped and Permit.NEW_TARGET not in permits:
         return TargetSwapped(found.path, state.target, found.identity)
     if offer.size < state.size and Permit.SHRINK not in permits:
         return SourceShrunk(offer.path, state.size, offer.size)
     if state.content is not None and state.content != offer.content and Permit.NEW_SOURCE not in permits:
         return SourceSwapped(offer.path, state.content, offer.content or "nothing that is known")
+    if not swapped and _made_anew(state, found):
+        return _foreign(found, offer, permits) or _misfit(found, offer, permits)
     return _misfit(found, offer, permits)
+
+
+def _made_anew(state: IndexState, found: Found) -> bool:
+    """Whether the target was whole, and holds a file system since that no copy of ours brought there."""
+    whole = state.closed and state.root is not None
+    return whole and found.content is not None and found.content != state.content
 
 
 def _foreign(found: Found, offer: Offer, permits: frozenset[Permit]) -> Fault | None:

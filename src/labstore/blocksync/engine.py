@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from labstore.blocksync.devices import Device
@@ -55,13 +56,10 @@ class OurEngine:
             state = IndexFolder(target_index(self._state, target)).load()
             if state is None or not state.closed or state.root is None:
                 return None
-            device = Device(target)
+            with contextlib.closing(Device(target)) as device:
+                return state.root if device.witness() == state.witness else None
         except (Unreadable, OSError, SyncFailed):
             return None
-        try:
-            return state.root if device.witness() == state.witness else None
-        finally:
-            device.close()
 
     def stranger(self, target: str) -> str | None:
         try:

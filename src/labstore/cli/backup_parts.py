@@ -75,7 +75,7 @@ def backups(site: Site, settings: BackupSettings, file: Path) -> Backups:
 
     mounts = RestoreMounts(state / "mounts.json", settings.mounts, host, clock, of_name, snapshot_name)
     manifests = Manifests(state / "generations")
-    observer = Observer(settings, _Nodes(site, state), snapshots_of, engine, mounts.all, clock)
+    observer = Observer(settings, _Nodes(site, state), snapshots_of, engine, mounts.found, clock)
     prover = FilesystemProver(host, site.run_dir / "backup" / "proof")
 
     def order(job: Job, node: HostName) -> Order:

@@ -210,6 +210,24 @@ class StorageFailed(Report):
 
 
 @dataclass(frozen=True)
+class BookDamaged(Report):
+    """Which generations are mounted is not known: copies are made and proven as ever, and none is removed."""
+
+    path: str
+    reason: str
+    root: str
+
+    code = "backup-book-damaged"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.path}: which generations are mounted cannot be read: {self.reason}"
+
+    def remedy(self) -> str:
+        return f"unmount what `findmnt` shows below {self.root}, then remove the file; until then no generation goes"
+
+
+@dataclass(frozen=True)
 class NotOurs(Report):
     """A snapshot that we did not take is left alone."""
 

@@ -19,7 +19,7 @@ class ForeignTarget(Refusal):
     permit = Permit.ADOPT_TARGET
 
     def message(self) -> str:
-        return f"{self.path} holds {self.content}, and block sync has never written it"
+        return f"{self.path} holds {self.content}, which block sync did not write"
 
     def remedy(self) -> str:
         return "if it may be overwritten: --permit adopt-target"

@@ -55,12 +55,17 @@ def facts(*jobs: JobFacts, brake: int = 5) -> BackupFacts:
     return BackupFacts(START, jobs, brake)
 
 
+def book(*mounts: RestoreMount) -> Fact[tuple[RestoreMount, ...]]:
+    return Fact(mounts, "mounts.json", START)
+
+
 def job_facts(*generations: Generation, **more: object) -> JobFacts:
     plain = JobFacts(
         job=job(),
         nodes={NODES[0]: status("alpha", Standing.ACTIVE), NODES[1]: status("beta")},
         target=target(),
         generations=Fact(tuple(generations), "lvs", START),
+        mounts=book(),
     )
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -104,7 +109,7 @@ def _job_facts(draw: st.DrawFn, name: str) -> JobFacts:
         nodes=nodes,
         target=found,
         generations=draw(st.sampled_from((listed, listed, missing()))),
-        mounts=mounts,
+        mounts=draw(st.sampled_from((book(*mounts), book(*mounts), missing()))),
         owed=draw(st.booleans()),
         asked=draw(st.booleans()),
     )
@@ -128,7 +133,8 @@ def after(world: BackupFacts, steps: Sequence[BackupStep]) -> BackupFacts:
 
 def _with(job: JobFacts, verb: Verb, item: Item) -> JobFacts:
     if item.sort is Sort.MOUNT:
-        return replace(job, mounts=tuple(m for m in job.mounts if m.point != item.point))
+        assert isinstance(job.mounts, Fact)
+        return replace(job, mounts=book(*(m for m in job.mounts.value if m.point != item.point)))
     assert isinstance(job.generations, Fact)
     there = [each for each in job.generations.value if each.name != item.name]
     if verb is Verb.ADD:

@@ -128,7 +128,7 @@ class World:
             folder / "mounts.json", folder / "mounts", self.host, self.clock, lambda _: self.snapshots, snapshot_name
         )
         self.mounts = mounts
-        observer = Observer(self.settings, self.nodes, lambda _: self.snapshots, self.engine, mounts.all, self.clock)
+        observer = Observer(self.settings, self.nodes, lambda _: self.snapshots, self.engine, mounts.found, self.clock)
         applier = Applier(
             self.settings, lambda _: self.snapshots, self.engine, self.prover, mounts, self.manifests,
             lambda job, node: order_for(job, node, ("ssh", "{host}")), self.clock,

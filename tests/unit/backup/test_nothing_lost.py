@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from labstore.backup.apply import snapshot_name
 from labstore.backup.desired import kept
 from labstore.backup.guards import guard
+from labstore.backup.image_files import ImageSnapshots
 from labstore.backup.observe import KIND
 from labstore.backup.plan import plan_backups
 from labstore.model.backup import Generation, GenerationName, RestoreMount, Verdict
@@ -26,7 +27,7 @@ from labstore.reconcile.record import Outcome
 from labstore.reports import backup as said
 from labstore.reports.blocksync import PeerLost, SyncFailed
 from labstore.system import locks
-from tests.support.fake_clock import START
+from tests.support.fake_clock import START, FakeClock
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.unit.backup.strategies import NODES, facts, generation, job, job_facts, missing, status, target
 from tests.unit.backup.test_cycle import World
@@ -228,3 +229,15 @@ def test_a_mount_that_was_made_while_the_copy_ran_keeps_what_it_shows(tmp_path: 
         world.mounts._write(standing)
     results = world.cycle.applier.carry_out(plan)
     assert first in found(world), results
+
+
+def test_what_a_killed_take_left_of_an_image_goes_with_the_next(tmp_path: Path) -> None:
+    """Its name holds a moment, so that no later one would ever overwrite it."""
+    image = tmp_path / "tools.img"
+    image.write_bytes(b"x" * 4096)
+    snapshots = ImageSnapshots(image, FakeClock())
+    snapshots.take("one", {})
+    left = tmp_path / "tools.img.generations/killed.new"
+    left.write_bytes(b"half")
+    snapshots.take("two", {})
+    assert not left.exists()

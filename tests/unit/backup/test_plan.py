@@ -23,6 +23,7 @@ from tests.support.fake_clock import START
 from tests.unit.backup.strategies import (
     BACKUPS,
     NODES,
+    book,
     facts,
     generation,
     job,
@@ -166,13 +167,13 @@ def test_pinned_and_mounted_ones_stay() -> None:
     mount = RestoreMount(JobName("tools"), old.name, "/srv/backup/x", START + timedelta(hours=1))
     plain = job_facts(generation(0.1), old, job=job(keep=Keep(1, 0, 0, 0, 1)))
     assert verbs(plan_backups(facts(plain))) == [(Verb.REMOVE, old.name)]
-    assert plan_backups(facts(replace(plain, mounts=(mount,)))).empty
+    assert plan_backups(facts(replace(plain, mounts=book(mount)))).empty
 
 
 def test_a_mount_whose_time_is_over_goes_and_so_may_what_it_held() -> None:
     old = generation(9000)
     mount = RestoreMount(JobName("tools"), old.name, "/srv/backup/x", START)
-    world = facts(job_facts(generation(0.1), old, job=job(keep=Keep(1, 0, 0, 0, 1)), mounts=(mount,)))
+    world = facts(job_facts(generation(0.1), old, job=job(keep=Keep(1, 0, 0, 0, 1)), mounts=book(mount)))
     plan = plan_backups(world)
     assert [step.before.sort for step in plan.steps if step.before] == [Sort.MOUNT, Sort.GENERATION]
 
@@ -239,7 +240,7 @@ def test_a_mounted_generation_does_not_stop_todays_job() -> None:
     """upstream #39."""
     old = generation(30)
     mount = RestoreMount(JobName("tools"), old.name, "/srv/backup/x", START + timedelta(hours=1))
-    every = facts(job_facts(old, mounts=(mount,)))
+    every = facts(job_facts(old, mounts=book(mount)))
     assert verbs(guard(every, plan_backups(every))) == [(Verb.ADD, NOW)]
 
 

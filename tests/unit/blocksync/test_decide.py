@@ -166,6 +166,8 @@ def test_the_brake() -> None:
         (STATE, replace(FOUND, block=False, size=SIZE + 1), OFFER, said.TargetTooLarge, Permit.SHRINK),
         (None, replace(FOUND, content="ext4 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
         (None, replace(FOUND, content=None), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
+        (STATE, replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
+        (replace(STATE, content=None), replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
     ],
 )
 def test_what_is_refused_and_what_permits_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_only_what_changed_crosses(source: Path, target: Path, state: Path, algo
     assert done.target.complete.changed == 2
     assert done.target.committed.passed is Pass.CACHED
     assert done.received < 2 * BLOCK + 4096
+
+
+def test_samples_are_whole_blocks_of_the_source(source: Path, target: Path, state: Path) -> None:
+    """The source ends with 4 bytes of a block, and a device that is the target may go on behind them."""
+    done = run(source, target, state, replace(SMALL, samples=256))
+    content = source.read_bytes()
+    assert done.source.complete.samples == tuple(
+        f"{n} {hashlib.sha256(content[n * BLOCK : (n + 1) * BLOCK]).hexdigest()}" for n in range(200)
+    )
 
 
 def test_a_source_that_lost_its_copy_of_the_index_is_told_it(source: Path, target: Path, state: Path) -> None:
