@@ -78,7 +78,7 @@ def test_samples_are_whole_blocks_of_the_source(source: Path, target: Path, stat
     """The source ends with 4 bytes of a block, and a device that is the target may go on behind them."""
     done = run(source, target, state, replace(SMALL, samples=256))
     content = source.read_bytes()
-    assert done.source.complete.samples == tuple(
+    assert done.target.complete.samples == tuple(
         f"{n} {hashlib.sha256(content[n * BLOCK : (n + 1) * BLOCK]).hexdigest()}" for n in range(200)
     )
 
