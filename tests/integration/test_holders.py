@@ -183,3 +183,13 @@ def test_a_file_system_is_active_as_long_as_the_kernel_says(tmp_path: Path) -> N
     (tmp_path / "fs/ext4/drbd1").mkdir(parents=True)
     assert mounts.alive((147, 1)) and not mounts.alive((147, 2))
     assert mounts.stacked((147, 1)) == ("dm-3 (lab-snap)",) and mounts.stacked((147, 2)) == ()
+
+
+@pytest.mark.parametrize("odd", ["form\ffeed", "a\x1cseparator", "line\u2028end", "next\x85line", "tab\tand\nnewline"])
+def test_a_mount_point_of_any_name_is_one_mount(point: Path, odd: str) -> None:
+    """Others make names; the kernel escapes space, tab, newline and backslash in them, and nothing else."""
+    (point / odd).mkdir()
+    before = len(MOUNTS.here())
+    MOUNTS.bind(str(point), str(point / odd))
+    here = MOUNTS.here()
+    assert len(here) == before + 1 and on_top(here, str(point / odd)) is not None

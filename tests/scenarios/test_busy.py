@@ -16,6 +16,8 @@ from tests.scenarios.witness import safe, seen
 VOLUME = "/srv/tools"
 LATE = f"while [ $(cat /proc/fs/nfsd/threads) != 0 ]; do sleep 0.1; done; exec 3>{VOLUME}/late; exec sleep 1000"
 """Opens a file of the volume just when the server has stopped: nobody could see it beforehand."""
+LOOK = LATE.replace("exec sleep 1000", f"sleep 1.8; mountpoint -q {VOLUME} && echo it was open >/run/looked")
+"""The same, and is gone soon."""
 
 
 @pytest.fixture
@@ -91,3 +93,17 @@ def test_a_down_that_gets_stuck_goes_back_to_serving(lab: Lab) -> None:
     assert len(gaps(load)) > before, "clients waited meanwhile"
     alpha.run("systemctl stop late", 60)
     kept(load, alpha)
+
+
+@pytest.mark.deadline(900)
+def test_somebody_who_only_looks_stops_no_move(lab: Lab) -> None:
+    """What monitoring does: a file is open for a second, just when the volume is to be unmounted."""
+    alpha = lab["alpha"]
+    load = Load(lab["client"], MOUNT).start()
+    alpha.start_unit("a-look", LOOK)
+    failover(alpha, "switchover --yes", deadline=600)
+    assert alpha.out("cat /run/looked") == "it was open"
+    load.moves(120, "on beta")
+    untouched(load)
+    assert safe(lab)["beta"].serving
+    kept(load, lab["beta"])

@@ -31,6 +31,8 @@ from labstore.system.lvm import LvmFailed, LvmName
 from labstore.system.mounts import Device, MountFailed, below, of_device
 
 RETRY = 0.5
+BRIEF = 2.0
+"""Seconds in which somebody who only looked at a volume has gone again."""
 KEPT_BY_US = ("nfsdcld.service", "nfs-mountd.service", "nfs-server.service", "nfs-idmapd.service")
 """Whose files on a volume are not in the way: they are stopped before it is unmounted."""
 EXAMINE = 120.0
@@ -280,10 +282,11 @@ class Storage:
             if not busy:
                 return Said(tuple(said))
             holders = self._holders(volume.name, device) if device is not None else ()
-            late = clock.monotonic() >= ends
-            if late or (holders and not order.evict and not any(map(_ours, holders))):
+            now = clock.monotonic()
+            hopeless = now >= began + BRIEF and holders and not order.evict and not any(map(_ours, holders))
+            if now >= ends or hopeless:
                 raise StepFailed(self._busy(volume, holders, busy))
-            gently = clock.monotonic() < began + (ends - began) / 2
+            gently = now < began + (ends - began) / 2
             said += self._drain(holders, gently, order.evict)
             clock.sleep(RETRY)
 

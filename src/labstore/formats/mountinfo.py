@@ -30,8 +30,10 @@ class Mount:
 
 
 def parse(text: str) -> tuple[Mount, ...]:
-    """Every mount, in the kernel's order: of several on one point the last is on top. Raises BadMountinfo."""
-    return tuple(_mount(line) for line in text.splitlines() if line)
+    """Every mount, in the kernel's order: of several on one point the last is on top. Raises BadMountinfo.
+
+    Of what ends lines elsewhere the kernel escapes the newline alone (fs/proc_namespace.c, mangle)."""
+    return tuple(_mount(line) for line in text.split("\n") if line)
 
 
 def on_top(mounts: tuple[Mount, ...], point: str) -> Mount | None:

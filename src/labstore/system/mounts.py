@@ -138,7 +138,7 @@ class Mounts:
 def _groups(mountinfo: str) -> Mapping[int, tuple[int, int]]:
     """Mount id to the peer group that it shares and the one that it follows (0 for none)."""
     found: dict[int, tuple[int, int]] = {}
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):
         words = line.partition(" - ")[0].split(" ")
         tags = dict(word.split(":", 1) for word in words[6:] if ":" in word)
         with contextlib.suppress(ValueError):
