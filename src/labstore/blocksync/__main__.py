@@ -6,6 +6,7 @@ It is what `labstore blocksync serve` is, without the time that loading a comman
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -37,4 +38,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # all is closed and written: taking the interpreter apart would only cost time

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from blake3 import blake3
-from xxhash import xxh3_128_digest
 
 from labstore.model.block_sync import Algorithm
 
@@ -65,6 +64,8 @@ def _blake3(key: bytes) -> BlockHasher:
 
 
 def _xxh3(key: bytes) -> BlockHasher:
+    from xxhash import xxh3_128_digest  # noqa: PLC0415 - most never ask for it
+
     seed = int.from_bytes(key[:8])
 
     def digests(blocks: Sequence[memoryview]) -> bytes:

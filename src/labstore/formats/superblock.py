@@ -5,7 +5,6 @@ The prober of the system says "drbd" of a device with DRBD's data at its end, wh
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 
 HEAD = 128 << 10
@@ -27,7 +26,7 @@ def content_of(head: bytes) -> Content | None:
     """What the beginning of a device says it is; None where it says nothing that is known here."""
     for offset, magic, kind, at in _UUIDS:
         if head[offset : offset + len(magic)] == magic and len(head) >= at + 16:
-            return Content(_ext(head) if kind == "ext" else kind, str(uuid.UUID(bytes=bytes(head[at : at + 16]))))
+            return Content(_ext(head) if kind == "ext" else kind, _uuid(bytes(head[at : at + 16])))
     for offset, magic, kind, at, length in _TEXTS:
         if head[offset : offset + len(magic)] == magic:
             return Content(kind, _text(head[at : at + length]))
@@ -57,3 +56,9 @@ def _ext(head: bytes) -> str:
 def _text(raw: bytes) -> str:
     text = raw.rstrip(b"\0")
     return text.decode() if text.isascii() and text.decode("ascii", "replace").isprintable() else text.hex()
+
+
+def _uuid(content: bytes) -> str:
+    """As RFC 9562 writes it, without a module that asks which platform this is."""
+    text = content.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
