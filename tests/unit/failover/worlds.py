@@ -285,10 +285,13 @@ def _removed(_world: Situation, plan: MovePlan) -> frozenset[str]:
 
 
 def _undecided(world: Situation) -> frozenset[str]:
-    """Steps about which something could not be found out."""
+    """Steps about which something could not be found out. That a server was seen to serve ends with it, and does not
+    say whether it runs."""
     orders = (*down_orders(world.pair), *up_orders(world.pair))
     return frozenset(
-        key(each) for each in orders if any(isinstance(world.own.answer(a), Missing) for a in KINDS[each.do].aspects)
+        key(each)
+        for each in orders
+        if any(isinstance(world.own.answer(a), Missing) for a in KINDS[each.do].aspects - {Aspect.VERIFIED})
     )
 
 
