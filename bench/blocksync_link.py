@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ def link(folder: Path) -> Iterator[Link]:
     delay (netem) is missing from many kernels."""
     name = f"lsb{os.getpid()}"
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="link-", dir=folder)))
         _tc_ip("ip", "netns", "add", name)
         stack.callback(_tc_ip, "ip", "netns", "del", name)
         _veth(name)
