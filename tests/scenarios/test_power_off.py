@@ -7,6 +7,7 @@ import pytest
 from bench.figures import Figure, counted
 
 from labstore.cli.exit import Exit
+from labstore.reports.failover import PartnerSilent
 from tests.lab.lab import Lab
 from tests.lab.load import Load
 from tests.lab.stages import Stages
@@ -34,7 +35,8 @@ def test_power_off_of_the_active_node(lab: Lab, figures: list[Figure]) -> None:
     alpha.power_off()
     refused = failover(beta, "up --yes", check=False)
     assert refused.status == Exit.REFUSED, refused
-    assert "alpha does not answer" in words(refused) and "--partner-is-off alpha" in words(refused)
+    silent = PartnerSilent("alpha", reason="")
+    assert silent.message().strip() in words(refused) and silent.remedy() in words(refused), refused
     assert seen(beta).idle, "without proof nothing is begun"
     print(failover(beta, "up --yes --partner-is-off alpha", deadline=600).stdout)
     word = [entry["data"] for entry in journal(beta) if entry["step"] == "promote:tools" and entry["event"] == "step"]
