@@ -9,7 +9,7 @@ from labstore.blocksync.buffers import Piece, Readers, whole_blocks
 from labstore.blocksync.channel import Channel
 from labstore.blocksync.crew import Crew
 from labstore.blocksync.devices import Device
-from labstore.blocksync.digests import SIZE, BlockHasher
+from labstore.blocksync.digests import SIZE, BlockHasher, Bytes
 from labstore.blocksync.messages import Geometry, Range, pack_digests, pack_ranges
 from labstore.blocksync.store import DigestStore
 from labstore.blocksync.throttle import Throttle
@@ -41,6 +41,10 @@ class Looking:
         self.throttle.reading(length)
         self.device.read_device(view, length, offset)
 
+    def send(self, kind: Kind, *parts: Bytes) -> None:
+        self.throttle.sending(sum(map(len, parts)))
+        self.channel.send(kind, *parts)
+
 
 class Telling:
     """Sends the digests of all blocks in order: of the first `known` from the store, of the rest from reading them,
@@ -67,14 +71,14 @@ class Telling:
     def _stored(self, start: int, count: int) -> None:
         digests = self._looking.store.get(start, count)
         if digests.strip(b"\0"):
-            self._looking.channel.send(Kind.DIGESTS, *pack_digests(start, digests))
+            self._looking.send(Kind.DIGESTS, *pack_digests(start, digests))
         else:
-            self._looking.channel.send(Kind.NOTHING, pack_ranges([(start, count)]))
+            self._looking.send(Kind.NOTHING, pack_ranges([(start, count)]))
 
     def _empty(self, piece: Piece) -> None:
         self._flush()
         self._looking.store.put_zeros(piece.start, piece.count)
-        self._looking.channel.send(Kind.NOTHING, pack_ranges([(piece.start, piece.count)]))
+        self._looking.send(Kind.NOTHING, pack_ranges([(piece.start, piece.count)]))
         self.known = self._start = piece.start + piece.count
 
     def _read(self, piece: Piece, digests: bytes) -> None:
@@ -86,7 +90,7 @@ class Telling:
 
     def _flush(self) -> None:
         if self._gathered:
-            self._looking.channel.send(Kind.DIGESTS, *pack_digests(self._start, b"".join(self._gathered)))
+            self._looking.send(Kind.DIGESTS, *pack_digests(self._start, b"".join(self._gathered)))
             self._gathered = []
         self._start = self.known
 

@@ -10,7 +10,6 @@ import pytest
 from labstore.blocksync.crew import Crew, Stopped
 from labstore.blocksync.throttle import ControlFile, Throttle, amount, limits_of
 from labstore.model.block_sync import UNLIMITED, Limits
-from tests.support.hang import HANGS
 
 
 def seconds_for(throttle: Throttle, rounds: int, size: int) -> float:
@@ -20,9 +19,13 @@ def seconds_for(throttle: Throttle, rounds: int, size: int) -> float:
     return time.monotonic() - started
 
 
+def never(seconds: float) -> None:
+    raise AssertionError(f"waited {seconds} s without a limit")
+
+
 def test_what_is_sent_keeps_to_the_limit() -> None:
-    assert 0.25 < seconds_for(Throttle(Limits(send=1_000_000)), 50, 10_000) < 0.75
-    assert seconds_for(Throttle(UNLIMITED), 1000, 1 << 20) < 0.1
+    assert seconds_for(Throttle(Limits(send=1_000_000)), 50, 10_000) > 0.25
+    seconds_for(Throttle(UNLIMITED, never), 1000, 1 << 20)
 
 
 def test_reads_keep_to_bytes_and_to_numbers() -> None:
@@ -30,7 +33,7 @@ def test_reads_keep_to_bytes_and_to_numbers() -> None:
     started = time.monotonic()
     for _ in range(50):
         throttle.reading(1)
-    assert 0.2 < time.monotonic() - started < HANGS
+    assert time.monotonic() - started > 0.2
 
 
 def test_a_pause_waits_until_it_is_taken_back() -> None:
