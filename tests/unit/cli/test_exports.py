@@ -14,7 +14,7 @@ from click.testing import Result
 
 from labstore.assembly import exports_lock
 from labstore.cli import exports_screens
-from labstore.cli.exports import moment_of
+from labstore.cli.exports_back import moment_of
 from labstore.config.load import load
 from labstore.model.cloud import Project
 from tests.support.cli_world import CliWorld
@@ -146,7 +146,7 @@ def test_option_changes_are_shown_word_by_word(served: CliWorld) -> None:
 
 
 def test_a_lock_that_somebody_holds_ends_with_its_holder(world: CliWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labstore.cli.exports.PATIENCE", 0.0)
+    monkeypatch.setattr("labstore.cli.exports_asked.PATIENCE", 0.0)
     with exports_lock(load(world.site_file).site, "primary", "a long cycle"):
         result = world.run("exports", "apply", "--yes")
     assert ended(result) == 6

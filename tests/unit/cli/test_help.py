@@ -16,7 +16,7 @@ from labstore.cli.compat import nfs_exportd
 from labstore.cli.compat_dbusers import maintain_dbusers
 from labstore.cli.compat_nfs import nfs_manage, nfs_manage_binds
 from labstore.cli.dbusers_parts import OVERRIDES as ACCOUNT_OVERRIDES
-from labstore.cli.exports import OVERRIDES
+from labstore.cli.exports_asked import OVERRIDES
 from labstore.cli.main import COMMANDS, labstore
 from labstore.reports import dbusers as reports_of_accounts
 from labstore.reports import exports as reports_of_exports
