@@ -193,7 +193,7 @@ class BrokenProtocol(Fault):
 
 @dataclass(frozen=True)
 class Refused(Fault):
-    """A fault of the other end in words that this version does not know."""
+    """A fault of the other end that this one has no report for: its message and, in the same words, its remedy."""
 
     words: str
 
@@ -203,7 +203,7 @@ class Refused(Fault):
         return f"the other end gave up: {self.words}"
 
     def remedy(self) -> str:
-        return "look there; install the same labstore on both machines"
+        return "see to that on the other machine, then run again"
 
 
 @dataclass(frozen=True)
