@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from labstore.backup.desired import kept
 from labstore.backup.manifest import Manifests
+from labstore.backup.mounting import PURPOSE as MOUNT
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.observe import KIND, TAKING, generations_in
 from labstore.backup.plan import LOCAL, BackupPlan, BackupStep, looked_into
 from labstore.backup.source_agent import room_for
 from labstore.backup.target_room import TargetRoom
-from labstore.model.backup import GenerationName, Item, ProofResult, RestoreMount, Sort, Verdict
-from labstore.model.backup_settings import BackupSettings, Job, JobName, path_of
+from labstore.model.backup import GenerationName, Item, ProofResult, RestoreMount, Sort, Verdict, snapshot_name
+from labstore.model.backup_settings import BackupSettings, Job, path_of
 from labstore.model.block_sync import Place, SyncResult
 from labstore.model.names import HostName
 from labstore.ports.block_engine import BlockEngine, Order
@@ -31,12 +32,7 @@ from labstore.reports.report import Report
 
 PURPOSE = "proof"
 RESTORE = "restore"
-"""What copies of generations are opened for; the third is to be mounted: mounting.py."""
-
-
-def snapshot_name(job: JobName, generation: GenerationName) -> str:
-    """The name of the snapshot that a generation is."""
-    return f"labstore-{job}-{generation}"
+"""What copies of generations are opened for; the third is to be mounted."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class Applier:
         """What a killed proof or restore left of it goes first: it would keep the generation in use, or outlive it."""
         name, snapshots = snapshot_name(item.job, item.name), self._snapshots(item)
         self.prover.clear(name)
-        for purpose in (PURPOSE, RESTORE):  # one that is at work is in use, and refuses
+        for purpose in (PURPOSE, RESTORE, MOUNT):  # one that is at work is in use, and refuses
             snapshots.close_copy(name, purpose)
         snapshots.remove(name)
         try:

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from labstore.reconcile.runner import StepFailed
 from labstore.reports.backup import NotOurs, StorageFailed
 from labstore.reports.sources import SourceFailed
 from labstore.system.block_use import in_use
-from labstore.system.files import read_limited, sync_directory, write_atomic
+from labstore.system.files import FileTooLarge, read_limited, sync_directory, write_atomic
 
 _FICLONE = 0x40049409
 _SUFFIX = ".generations"
@@ -62,18 +62,24 @@ class ImageSnapshots:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if image.exists():
                 raise StepFailed(StorageFailed(name, "there is a snapshot of this name already"))
-            for left in self._folder.glob("*.new"):
-                left.unlink()  # of a take that was killed
+            self._clear()
             staged = image.with_suffix(".new")
-            _copy(self._image, staged)
-            write_atomic(said, json.dumps({"tags": dict(tags)}).encode(), mode=0o600)
-            staged.rename(image)
+            with _copied(self._image, staged):
+                write_atomic(said, json.dumps({"tags": dict(tags)}).encode(), mode=0o600)
+                staged.rename(image)
             sync_directory(self._folder)
+            found = self._found(image)
         except OSError as error:
             raise self._failed(name, error) from error
-        found = self._found(image)
         assert found is not None, "its two files were just written"
         return found
+
+    def _clear(self) -> None:
+        """Remove what takes that were killed have left; one that is at work holds a lock on it."""
+        for left in self._folder.glob("*.new"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
         found = self._ours(name)
@@ -106,7 +112,8 @@ class ImageSnapshots:
         image, copy = self._paths(name)[0], self._copy_path(name, purpose)
         try:
             copy.unlink(missing_ok=True)
-            _copy(image, copy)
+            with _copied(image, copy):
+                pass
         except OSError as error:
             raise self._failed(name, error) from error
         return str(copy)
@@ -133,20 +140,24 @@ class ImageSnapshots:
         """The snapshot that these files are; one without its tags is not ours, and one that just went is none."""
         try:
             status = image.stat()
-            tags = json.loads(read_limited(image.with_suffix(".json"), 1 << 16))["tags"]
+            tags = _tags(read_limited(image.with_suffix(".json"), 1 << 16))
         except FileNotFoundError:
             tags = {}
             if not image.exists():
                 return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileTooLarge):
             tags = {}
         made = datetime.fromtimestamp(status.st_mtime, UTC)
         token = f"image {status.st_ino} {status.st_size} {status.st_mtime_ns}"
         taken = status.st_blocks * 512
-        return Snapshot(image.stem, str(image), status.st_size, made, token, dict(tags), takes=taken)
+        return Snapshot(image.stem, str(image), status.st_size, made, token, tags, takes=taken)
 
     def _ours(self, name: str) -> Snapshot:
-        found = self._found(self._paths(name)[0]) if self._paths(name)[0].exists() else None
+        image = self._paths(name)[0]
+        try:
+            found = self._found(image) if image.exists() else None
+        except OSError as error:
+            raise self._failed(name, error) from error
         if found is None:
             raise StepFailed(StorageFailed(name, "there is no such snapshot"))
         if not found.ours:
@@ -169,14 +180,23 @@ class ImageSnapshots:
         return StepFailed(StorageFailed(name, error.strerror or str(error)))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A copy that shares its blocks where the file system can do that, and is as sparse as its source; durable."""
+def _tags(text: bytes) -> dict[str, str]:
+    """What stands in the file beside an image. Raises whatever a file that somebody touched may make it raise."""
+    return {str(key): str(value) for key, value in json.loads(text)["tags"].items()}
+
+
+@contextlib.contextmanager
+def _copied(source: Path, target: Path) -> Iterator[None]:
+    """A copy that shares its blocks where the file system can do that, and is as sparse as its source; durable. While
+    it is made, and looked at by the caller, it is locked; where that fails nothing of it is left."""
     with source.open("rb") as read, target.open("xb") as written:
         try:
+            fcntl.flock(written, fcntl.LOCK_EX)
             os.fchmod(written.fileno(), 0o600)
             if not _cloned(written.fileno(), read.fileno()):
                 _copy_data(read.fileno(), written.fileno())
             os.fsync(written.fileno())
+            yield
         except BaseException:
             with contextlib.suppress(OSError):
                 target.unlink()

@@ -21,6 +21,7 @@ from labstore.reports.backup import BookDamaged, MountHeld, StorageFailed
 from labstore.reports.report import Report
 from labstore.system import locks
 from labstore.system.files import FileTooLarge, read_limited, write_atomic
+from labstore.system.loop import as_device
 
 PURPOSE = "mount"
 
@@ -94,8 +95,11 @@ class RestoreMounts:
             raise StepFailed(StorageFailed(device, error.strerror or str(error))) from error
         options = ["ro", "nodev", "nosuid", "noexec"]
         options += ["nouuid"] if content.kind == "xfs" else []
-        options += ["loop"] if Path(device).is_file() else []
-        self._do("mount", "-t", content.kind, "-o", ",".join(options), device, wanted.point)
+        try:
+            with as_device(self.host, device) as there:
+                self._do("mount", "-t", content.kind, "-o", ",".join(options), there, wanted.point)
+        except CommandFailed as error:
+            raise StepFailed(StorageFailed(device, str(error))) from error
 
     def _do(self, *argv: str, held: str | None = None) -> None:
         try:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from labstore.backup.facts import BackupFacts, JobFacts
-from labstore.backup.plan import LOCAL
+from labstore.backup.plan import LOCAL, ahead
 from labstore.model.backup import Generation, GenerationName, RestoreMount, SourceStatus, Verdict
 from labstore.model.backup_settings import BackupSettings, Job, path_of
 from labstore.model.names import HostName
@@ -19,6 +19,8 @@ from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.blocksync import SyncFailed
 
 KIND = "generation"
+_FIRST_YEAR = 1000
+"""Before it strftime(3) writes years with fewer than four digits, which no name has."""
 TAKING = "taking"
 """The kind of one that is not a generation yet: whether the target stood still meanwhile is still to be seen."""
 
@@ -107,6 +109,8 @@ def generation_of(snapshot: Snapshot) -> Generation | None:
     tags = snapshot.tags
     try:
         name = GenerationName(tags["at"])
+        if name.moment.year < _FIRST_YEAR:
+            return None
         proven = GenerationName(tags["proven"]).moment if "proven" in tags else None
         return Generation(
             name=name,
@@ -132,12 +136,13 @@ def _job_figures(facts: BackupFacts, job: JobFacts) -> dict[str, object]:
     if isinstance(job.generations, Missing):
         return {"generations": None, "alert_after": job.job.alert_after}
     there = job.generations.value
-    proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
+    past = [each for each in there if not ahead(each, facts.at)]
+    proven = [each.at for each in past if each.verdict is Verdict.PROVEN]
     return {
         "generations": len(there),
-        "newest": max(each.at for each in there).isoformat() if there else None,
+        "newest": max(each.at for each in past).isoformat() if past else None,
         "newest_proven": max(proven).isoformat() if proven else None,
-        "age": (facts.at - max(each.at for each in there)).total_seconds() if there else None,
+        "age": (facts.at - max(each.at for each in past)).total_seconds() if past else None,
         "proven_age": (facts.at - max(proven)).total_seconds() if proven else None,
         "alert_after": job.job.alert_after,
         "takes": sum(each.takes or 0 for each in there),

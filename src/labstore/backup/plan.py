@@ -10,12 +10,22 @@ from datetime import datetime, timedelta
 from labstore.backup.desired import kept
 from labstore.backup.facts import BackupFacts, JobFacts
 from labstore.formats.units import duration_text
-from labstore.model.backup import Generation, GenerationName, Item, RestoreMount, Sort, SourceStatus, Standing, Verdict
+from labstore.model.backup import (
+    Generation,
+    GenerationName,
+    Item,
+    RestoreMount,
+    Sort,
+    SourceStatus,
+    Standing,
+    Verdict,
+    snapshot_name,
+)
 from labstore.model.backup_settings import PullFrom
 from labstore.model.names import HostName
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.plan import Plan, Proof, Step, Verb
-from labstore.reports.backup import NoSource, Unproven
+from labstore.reports.backup import GenerationAhead, NoSource, Unproven
 from labstore.reports.report import Report
 
 BackupPlan = Plan[Item]
@@ -58,6 +68,9 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
     untouched: dict[str, str] = {}
     reports: list[Report] = list(_overdue(facts, job, there))
     reports += [job.mounts.report] if isinstance(job.mounts, Missing) else []
+    for early in (each.name for each in there if ahead(each, facts.at)):
+        untouched[name] = f"generation {early} is dated after now"
+        reports.append(GenerationAhead(name, early, snapshot_name(name, early), str(job.job.target)))
     adds: tuple[BackupStep, ...] = ()
     if due is not None and node is None:
         untouched[name] = f"{due}, and no machine can be read"
@@ -79,10 +92,15 @@ def _expired(facts: BackupFacts, job: JobFacts) -> Iterator[BackupStep]:
             yield Step(key, Verb.REMOVE, item, None, "its time is over", {mount.point: Proof.DECLARED})
 
 
+def ahead(generation: Generation, now: datetime) -> bool:
+    """Whether it is dated after now: the clock was wrong when it was made, or is now."""
+    return generation.at > now + CLOSE
+
+
 def _due(facts: BackupFacts, job: JobFacts, there: tuple[Generation, ...]) -> str | None:
     """Why a generation is wanted now."""
-    if any(each.at > facts.at + CLOSE for each in there):
-        return None  # the clock went back: no generation gets a moment that is not its own
+    if any(ahead(each, facts.at) for each in there):
+        return None  # no generation gets a moment that is not its own
     if job.owed:
         return "the last run ended before its generation was kept"
     if job.asked:
@@ -125,11 +143,13 @@ def _add(facts: BackupFacts, job: JobFacts, node: HostName, why: str, there: tup
 
 def _moment(facts: BackupFacts, job: JobFacts, node: HostName) -> datetime:
     """What the new generation will be of: now, or the moment of the snapshot that an interrupted run left to go on
-    with, which ends in it."""
+    with, which ends in it. The source's word for that moment is believed as far as it goes on with one at all."""
     answer = job.nodes[node]
     unfinished = answer.value.unfinished if isinstance(answer, Fact) else None
+    oldest = facts.at - timedelta(seconds=job.job.source_snapshot_age) - CLOSE
     with contextlib.suppress(ValueError):
-        return min(facts.at, GenerationName((unfinished or "").rpartition("-")[2]).moment)
+        said = GenerationName((unfinished or "").rpartition("-")[2]).moment
+        return min(facts.at, said) if said >= oldest else facts.at
     return facts.at
 
 
@@ -203,6 +223,7 @@ def _policy(job: JobFacts) -> str:
 
 
 def _overdue(facts: BackupFacts, job: JobFacts, there: tuple[Generation, ...]) -> Iterator[Report]:
+    there = tuple(each for each in there if not ahead(each, facts.at))
     proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
     age = (facts.at - max(proven)).total_seconds() if proven else None
     if age is not None and age > job.job.alert_after:

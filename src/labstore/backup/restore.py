@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path, PurePath
 
-from labstore.backup.apply import RESTORE, snapshot_name
+from labstore.backup.apply import RESTORE
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.restore_onto import Onto
-from labstore.model.backup import GenerationName
+from labstore.model.backup import GenerationName, snapshot_name
 from labstore.model.backup_settings import Job, JobName
 from labstore.model.block_sync import DevicePath, Permit, Place, SyncResult
 from labstore.ports.block_engine import BlockEngine, Order

@@ -63,15 +63,17 @@ def refusal(state: IndexState | None, found: Found, offer: Offer, permits: froze
         return SourceShrunk(offer.path, state.size, offer.size)
     if state.content is not None and state.content != offer.content and Permit.NEW_SOURCE not in permits:
         return SourceSwapped(offer.path, state.content, offer.content or "nothing that is known")
-    if not swapped and _made_anew(state, found):
+    if not swapped and _made_anew(state, found, offer):
         return _foreign(found, offer, permits) or _misfit(found, offer, permits)
     return _misfit(found, offer, permits)
 
 
-def _made_anew(state: IndexState, found: Found) -> bool:
-    """Whether the target was whole, and holds a file system since that no copy of ours brought there."""
+def _made_anew(state: IndexState, found: Found, offer: Offer) -> bool:
+    """Whether the target holds a file system that no copy of ours brought there: where no run came to its end since,
+    it may be the one from before or the one that is brought now. What is no file system at all may be ours, damaged."""
     whole = state.closed and state.root is not None
-    return whole and found.content is not None and found.content != state.content
+    ours = {state.content} if whole else {state.content, offer.content}
+    return found.content is not None and found.content not in ours
 
 
 def _foreign(found: Found, offer: Offer, permits: frozenset[Permit]) -> Fault | None:

@@ -164,8 +164,13 @@ class Complete(Message):
         _short(self.token, *self.notes)
         if len(self.samples) > 256 or any(_SAMPLE.fullmatch(each) is None for each in self.samples):
             raise ValueError("not samples")
-        if min(self.read, self.changed, self.zeroed) < 0:
+        if min(self.read, self.changed, self.zeroed) < 0 or max(self.read, self.changed, self.zeroed) > LARGEST_DEVICE:
             raise ValueError("a number is out of its range")
+
+    @property
+    def sampled(self) -> tuple[int, ...]:
+        """The blocks that `samples` are of."""
+        return tuple(int(each.partition(" ")[0]) for each in self.samples)
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,8 @@ class _Bringing:
                 self._look_again(item)
             elif item.kind is Kind.COMPLETE:
                 complete = self._end.channel.parsed(Complete, item)
+                if max(complete.sampled, default=-1) >= self._geometry.size // self._geometry.block_size:
+                    raise broken("a sample from outside of the device")
             else:
                 self._frame(item)
         self.complete = complete

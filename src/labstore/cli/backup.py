@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from labstore.backup.cycle import step_words
+from labstore.backup.plan import ahead
 from labstore.cli.backup_asked import generation_of, generations_of, in_json, job_of, jobs_of, parts_of, when
 from labstore.cli.backup_looking import list_files, mount, restore, unmount
 from labstore.cli.backup_parts import Backups, keep_proof, keep_record
@@ -226,8 +227,9 @@ def _show_jobs(parts: Backups, settings: BackupSettings, as_json: bool) -> None:
 
 def _job_words(parts: Backups, job: Job) -> dict[str, Any]:
     there = generations_of(parts, job)
-    proven = [each.at for each in there if each.verdict is Verdict.PROVEN]
-    age = (parts.cycle.observer.clock.now() - max(proven)).total_seconds() if proven else None
+    now = parts.cycle.observer.clock.now()
+    proven = [each.at for each in there if each.verdict is Verdict.PROVEN and not ahead(each, now)]
+    age = (now - max(proven)).total_seconds() if proven else None
     return {
         "job": job.name,
         "source": str(job.source),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from labstore.backup.apply import Applier, order_for, snapshot_name
+from labstore.backup.apply import Applier, order_for
 from labstore.backup.cycle import BackupCycle
 from labstore.backup.image_files import ImageSnapshots
 from labstore.backup.lvm_volumes import LvmSnapshots
@@ -21,7 +21,7 @@ from labstore.backup.restore_onto import Onto
 from labstore.backup.source_agent import SourceAgent
 from labstore.backup.source_nodes import SshSourceNodes, remote_words
 from labstore.cli.beside import AtWork
-from labstore.model.backup import SourceStatus, Standing
+from labstore.model.backup import SourceStatus, Standing, snapshot_name
 from labstore.model.backup_settings import BackupSettings, Job, JobName, LogicalVolume, Volume, path_of
 from labstore.model.names import HostName
 from labstore.model.site import Site

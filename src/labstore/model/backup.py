@@ -29,6 +29,11 @@ class GenerationName(Name):
         return datetime.strptime(self, STAMP).replace(tzinfo=UTC)
 
 
+def snapshot_name(job: JobName, generation: GenerationName) -> str:
+    """The name of the snapshot that a generation is."""
+    return f"labstore-{job}-{generation}"
+
+
 class Verdict(StrEnum):
     PROVEN = "proven"
     FAILED = "failed"

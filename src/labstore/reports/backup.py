@@ -127,6 +127,28 @@ class TooManyPruned(Report):
 
 
 @dataclass(frozen=True)
+class GenerationAhead(Report):
+    """No generation gets a moment that is not its own, so none can follow one that is dated after now."""
+
+    job: str
+    generation: str
+    snapshot: str
+    target: str
+
+    code = "backup-generation-ahead"
+    severity = Severity.ERROR
+
+    def message(self) -> str:
+        return f"{self.job}: generation {self.generation} is dated after now: until then no backup is made"
+
+    def remedy(self) -> str:
+        return (
+            "look at this machine's clock (timedatectl); if it is right now and was wrong then, remove the generation: "
+            f"labstore snapshots remove {self.target} {self.snapshot}"
+        )
+
+
+@dataclass(frozen=True)
 class Unproven(Report):
     """The newest copy that was shown to restore is too old (upstream #37, #40)."""
 

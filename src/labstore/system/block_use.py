@@ -8,7 +8,9 @@ import os
 import stat
 from pathlib import Path
 
-SYS = Path("/sys/dev/block")
+from labstore.system.files import kernel_text
+
+PROC, SYS = Path("/proc"), Path("/sys/dev/block")
 
 
 def in_use(path: str) -> str | None:
@@ -34,29 +36,29 @@ def holder_of(path: str) -> str:
     """Who uses a block device, in words."""
     number = os.stat(path).st_rdev  # noqa: PTH116 - a device path is text here
     name = f"{os.major(number)}:{os.minor(number)}"
-    mounted = _mounted(name)
-    if mounted:
-        return mounted
+    point = mounted(name)
+    if point:
+        return point
     try:
         holders = sorted(each.name for each in (SYS / name / "holders").iterdir())
     except OSError:
         holders = []
     if holders:
         return f"{', '.join(holders)} is built on it"
-    if any(line.split()[0] in (path, os.path.realpath(path)) for line in _lines(Path("/proc/swaps"))[1:]):
+    if any(line.partition(" ")[0] in (path, os.path.realpath(path)) for line in _lines(PROC / "swaps")[1:]):
         return "it is swap space"
     return "another program holds it exclusively"
 
 
-def _mounted(number: str) -> str | None:
+def mounted(number: str) -> str | None:
     """Where a device is mounted, in our mount namespace or any other (where findmnt does not look)."""
-    for line in _lines(Path("/proc/self/mountinfo")):
-        fields = line.split()
+    for line in _lines(PROC / "self/mountinfo"):
+        fields = line.split(" ")
         if fields[2:3] == [number]:
             return f"mounted at {fields[4]}"
-    for process in (each / "mountinfo" for each in _within(Path("/proc")) if each.name.isdigit()):
+    for process in (each / "mountinfo" for each in _within(PROC) if each.name.isdigit()):
         for line in _lines(process):
-            fields = line.split()
+            fields = line.split(" ")
             if fields[2:3] == [number]:
                 return f"mounted at {fields[4]} in the mount namespace of process {process.parent.name}"
     return None
@@ -65,13 +67,13 @@ def _mounted(number: str) -> str | None:
 def writer_of(path: str) -> str | None:
     """Another process that has a file or device open for writing. Only links are read: to stat what others have open
     can hang."""
-    processes = (each for each in _within(Path("/proc")) if each.name.isdigit())
+    processes = (each for each in _within(PROC) if each.name.isdigit())
     for link in (link for each in processes for link in _within(each / "fd")):
         process = link.parts[2]
         try:
             if process == str(os.getpid()) or str(link.readlink()) != path:
                 continue
-            flags = int((Path("/proc") / process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0], 8)
+            flags = int((PROC / process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0], 8)
         except (OSError, IndexError, ValueError):
             continue
         if flags & os.O_ACCMODE != os.O_RDONLY:
@@ -97,10 +99,10 @@ def _within(folder: Path) -> list[Path]:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        return kernel_text(path).strip("\n")
+    except OSError:
         return None
 
 
 def _lines(path: Path) -> list[str]:
-    return (_text(path) or "").splitlines()
+    return (_text(path) or "").split("\n")

@@ -93,6 +93,12 @@ def sync_files(paths: Sequence[Path]) -> None:
             pass
 
 
+def kernel_text(path: Path) -> str:
+    """A table of the kernel's in /proc or /sys. Names in it may hold any byte: none is refused, and none but the line
+    feed, which the kernel escapes, ends a line, so split it at that and nothing else. Raises OSError."""
+    return path.read_bytes().decode(errors="surrogateescape")
+
+
 def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

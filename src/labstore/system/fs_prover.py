@@ -16,6 +16,7 @@ from labstore.ports.host import Command, CommandFailed, Host
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.backup import StorageFailed
 from labstore.system.beneath import open_beneath
+from labstore.system.loop import as_device
 
 CHECK_DEADLINE = 12 * 3600.0
 _CANARY_LIMIT = 256
@@ -68,7 +69,7 @@ class _Run:
     def one(self, name: str, check: Callable[[], str]) -> None:
         try:
             self.held[name] = check()
-        except (Failed, OSError, CommandFailed) as error:
+        except (Failed, OSError, CommandFailed, ValueError, OverflowError) as error:
             self.failed[name] = str(error)[:400]
 
     def samples(self, samples: Mapping[int, str], block_size: int) -> str:
@@ -135,9 +136,9 @@ class _Run:
     @contextlib.contextmanager
     def _mount(self, kind: str, *more: str) -> Iterator[None]:
         self.point.mkdir(mode=0o700, parents=True, exist_ok=True)
-        loop = ("loop",) if Path(self.device).is_file() else ()
-        options = ",".join(("ro", "nodev", "nosuid", "noexec", *more, *loop))
-        self._run("mount", "-t", kind, "-o", options, self.device, str(self.point), deadline=600.0)
+        options = ",".join(("ro", "nodev", "nosuid", "noexec", *more))
+        with as_device(self.host, self.device) as device:
+            self._run("mount", "-t", kind, "-o", options, device, str(self.point), deadline=600.0)
         try:
             yield
         finally:

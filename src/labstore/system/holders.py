@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from labstore.formats.mountinfo import BadMountinfo, Mount, parse
+from labstore.system.files import kernel_text
 from labstore.system.mounts import Device, Mounts, below, of_device
 
 PATIENCE = 2.0
@@ -159,8 +160,8 @@ class Holders:
 
     def _swaps(self, point: str) -> Iterator[Holder]:
         with contextlib.suppress(OSError):
-            for line in (self.proc / "swaps").read_text().splitlines()[1:]:
-                name = line.split()[0]
+            for line in kernel_text(self.proc / "swaps").split("\n")[1:]:
+                name = line.partition(" ")[0]
                 if _inside(name, point):
                     yield Holder(HolderKind.SWAP, name, "is used as swap")
 
@@ -185,8 +186,7 @@ class _Tables:
         space = _link(self._proc / str(pid) / "ns" / "mnt") or str(pid)
         if space not in self._by_space:
             try:
-                text = (self._proc / str(pid) / "mountinfo").read_text(errors="surrogateescape")
-                self._by_space[space] = parse(text)
+                self._by_space[space] = parse(kernel_text(self._proc / str(pid) / "mountinfo"))
             except (OSError, BadMountinfo):
                 return ()
         return self._by_space[space]

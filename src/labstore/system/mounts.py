@@ -14,6 +14,7 @@ from pathlib import Path
 
 from labstore.formats.mountinfo import BadMountinfo, Mount, parse
 from labstore.ports.host import Command, CommandFailed, Host
+from labstore.system.files import kernel_text
 
 Device = tuple[int, int]
 
@@ -45,19 +46,19 @@ class Mounts:
 
     def here(self) -> tuple[Mount, ...]:
         """The mounts that this process sees. Raises OSError, BadMountinfo."""
-        return parse((self.proc / "self" / "mountinfo").read_text(errors="surrogateescape"))
+        return parse(kernel_text(self.proc / "self" / "mountinfo"))
 
     def elsewhere(self) -> tuple[Namespace, ...]:
         """Every other mount namespace in which some process lives. Raises OSError where /proc cannot be read."""
         own = self._namespace("self")
-        groups = frozenset(peer for peer, _ in _groups((self.proc / "self" / "mountinfo").read_text()).values() if peer)
+        groups = frozenset(peer for peer, _ in _groups(kernel_text(self.proc / "self" / "mountinfo")).values() if peer)
         found: dict[int, Namespace] = {}
         for pid in _pids(self.proc):
             number = self._namespace(str(pid))
             if number is None or number == own or number in found:
                 continue
             with contextlib.suppress(OSError, BadMountinfo):
-                text = (self.proc / str(pid) / "mountinfo").read_text(errors="surrogateescape")
+                text = kernel_text(self.proc / str(pid) / "mountinfo")
                 follows = frozenset(id_ for id_, both in _groups(text).items() if groups & set(both))
                 found[number] = Namespace(number, pid, parse(text), follows)
         return tuple(found.values())

@@ -24,6 +24,7 @@ from labstore.formats.nfsd_clients import client
 from labstore.model.nfsd import Connection, NfsClient
 from labstore.ports.host import Command, Host
 from labstore.system.client_records import DATABASE
+from labstore.system.files import kernel_text
 
 PORT = 2049
 SERVER = "nfs-server.service"
@@ -83,7 +84,7 @@ class Nfsd:
         found: set[str] = set()
         for cache in (self.paths.export_cache, self.paths.handle_cache):
             with contextlib.suppress(FileNotFoundError):
-                found |= set(_paths(cache.read_text(errors="surrogateescape")))
+                found |= set(_paths(kernel_text(cache)))
         return frozenset(found)
 
     def in_grace(self) -> bool | None:
@@ -160,7 +161,7 @@ def _client(directory: Path) -> NfsClient | None:
 
 def _paths(cache: str) -> Iterator[str]:
     """The path stands second in nfsd.export, last in nfsd.fh."""
-    for line in cache.splitlines():
+    for line in cache.split("\n"):
         if line.startswith("#"):
             continue
         for word in line.split():

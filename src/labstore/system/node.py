@@ -16,6 +16,7 @@ from labstore.ports.clock import Clock
 from labstore.ports.node import VolumeState
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reports.sources import SourceFailed
+from labstore.system.files import kernel_text
 
 BY_UUID = Path("/dev/disk/by-uuid")
 
@@ -42,7 +43,7 @@ class LocalNode:
         try:
             if not volume.mounted:
                 return self._fact(VolumeState.FIT if Path(volume.mount).is_dir() else VolumeState.NOT_MOUNTED)
-            mount = on_top(parse(self._mountinfo.read_text()), volume.mount)
+            mount = on_top(parse(kernel_text(self._mountinfo)), volume.mount)
             return self._fact(self._state(volume, mount))
         except (OSError, BadMountinfo) as error:
             return self._missing("mountinfo", f"the state of volume {volume.name}", error)

@@ -24,6 +24,10 @@ GAUGES: Mapping[str, tuple[str, str]] = {
 """Name of the gauge: the record's figure that it shows, and its help."""
 
 
+_SKEW = 60.0
+"""Seconds by which the clocks of what is kept and of who looks may differ."""
+
+
 def proven_age(kept: Kept, now: datetime) -> float | None:
     """Seconds since the newest generation that is proven was made, None where there is none."""
     newest = kept.facts.get("newest_proven")
@@ -31,8 +35,9 @@ def proven_age(kept: Kept, now: datetime) -> float | None:
 
 
 def is_late(kept: Kept, now: datetime) -> bool:
+    """A copy that is dated after now says nothing of its age."""
     age = proven_age(kept, now)
-    return age is None or age > float(kept.facts.get("alert_after") or 0)
+    return age is None or not -_SKEW <= age <= float(kept.facts.get("alert_after") or 0)
 
 
 def headline(kept: Kept, now: datetime) -> str:
@@ -40,7 +45,9 @@ def headline(kept: Kept, now: datetime) -> str:
     if count is None:
         return "its generations could not be listed"
     said = f"proven to restore {ago(age)} ago" if age is not None else "nothing is proven to restore"
-    if is_late(kept, now):
+    if age is not None and age < -_SKEW:
+        said = "its newest proven generation is dated after now"
+    elif is_late(kept, now):
         said += f", more than {ago(float(kept.facts.get('alert_after') or 0))}" if age is not None else ""
     word = "" if kept.state is State.CONVERGED else f"{kept.state.value}: "
     return f"{word}{said}; {plural(int(count), 'generation')}"

@@ -128,6 +128,21 @@ def test_a_canary_that_is_a_link_is_not_followed(site: Site) -> None:
     assert "does not restore" in site.do("run", "tools", expect=1)
 
 
+def test_what_has_a_journal_to_replay_is_proven_mounted_and_restored(site: Site) -> None:
+    """A source whose file system is in use is copied as after a loss of power."""
+    subprocess.run(["debugfs", "-w", "-R", "feature needs_recovery", site.source], check=True, capture_output=True)
+    site.do("run", "tools")
+    point = Path(site.do("mount", "tools").split(" until ")[0])
+    assert (point / "home" / "first").read_text() == "first" * 1000
+    site.do("unmount", "tools")
+    site.file.write_text(site.file.read_text().replace("proof: {", "proof: {check: false, "))
+    site.do("prove", "tools")
+    loops = subprocess.run(
+        ["losetup", "--noheadings", "--output", "BACK-FILE"], check=True, capture_output=True, text=True
+    )
+    assert str(site.folder) not in loops.stdout, "nothing of it stays"
+
+
 def test_yesterdays_backup_is_mounted_and_todays_job_runs(site: Site) -> None:
     """upstream #39."""
     site.do("run", "tools")

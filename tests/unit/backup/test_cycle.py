@@ -10,12 +10,12 @@ from threading import Barrier
 
 import pytest
 
-from labstore.backup.apply import PURPOSE, RESTORE, Applier, order_for, snapshot_name
+from labstore.backup.apply import MOUNT, PURPOSE, RESTORE, Applier, order_for
 from labstore.backup.cycle import BackupCycle
 from labstore.backup.manifest import Manifests
 from labstore.backup.mounting import RestoreMounts
 from labstore.backup.observe import Observer
-from labstore.model.backup import GenerationName, RestoreMount, SourceStatus, Standing, Verdict
+from labstore.model.backup import GenerationName, RestoreMount, SourceStatus, Standing, Verdict, snapshot_name
 from labstore.model.backup_settings import BackupSettings, Job, JobName, Keep, ProofSettings
 from labstore.model.block_sync import DevicePath, Limits, Pass, SyncResult
 from labstore.model.names import HostName
@@ -224,7 +224,7 @@ def test_storage_that_refuses_anywhere_is_a_failure_and_the_next_run_recovers(wo
     assert {each["proof"] for each in tags} == {"proven"}, "what was not proven before is proven now"
 
 
-@pytest.mark.parametrize("purpose", [PURPOSE, RESTORE])
+@pytest.mark.parametrize("purpose", [PURPOSE, RESTORE, MOUNT])
 def test_what_was_killed_and_left_a_copy_of_a_generation_does_not_keep_it(world: World, purpose: str) -> None:
     world.run()
     (oldest,) = world.names()

@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labstore.backup.apply import snapshot_name
+from labstore.backup import image_files
 from labstore.backup.desired import kept
 from labstore.backup.guards import guard
 from labstore.backup.image_files import ImageSnapshots
 from labstore.backup.observe import KIND
 from labstore.backup.plan import plan_backups
-from labstore.model.backup import Generation, GenerationName, RestoreMount, Verdict
+from labstore.model.backup import Generation, GenerationName, RestoreMount, Verdict, snapshot_name
 from labstore.model.backup_settings import Keep, LogicalVolume
 from labstore.ports.snapshots import Room, VolumeFound
 from labstore.reconcile.facts import Answer, Fact
 from labstore.reconcile.plan import Verb
 from labstore.reconcile.record import Outcome
+from labstore.reconcile.runner import StepFailed
 from labstore.reports import backup as said
 from labstore.reports.blocksync import PeerLost, SyncFailed
 from labstore.system import locks
@@ -241,3 +242,41 @@ def test_what_a_killed_take_left_of_an_image_goes_with_the_next(tmp_path: Path) 
     left.write_bytes(b"half")
     snapshots.take("two", {})
     assert not left.exists()
+
+
+def test_a_take_that_is_at_work_is_left_alone_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs, or two backup hosts, may read one image; to copy it may take hours."""
+    image = tmp_path / "tools.img"
+    image.write_bytes(b"x" * 4096)
+    snapshots, copy, others = ImageSnapshots(image, FakeClock()), image_files._copy_data, ["two"]
+
+    def copied(read: int, written: int) -> None:
+        if others:
+            snapshots.take(others.pop(), {})
+        copy(read, written)
+
+    monkeypatch.setattr(image_files, "_cloned", lambda _written, _read: False)
+    monkeypatch.setattr(image_files, "_copy_data", copied)
+    snapshots.take("one", {})
+    listed = snapshots.snapshots()
+    assert isinstance(listed, Fact)
+    assert [each.name for each in listed.value] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [b"{", b'{"tags": null}', b'{"tags": 5}', b"[" * 60_000, b'{"tags": {"a": "%s"}}' % (b"b" * 70_000), b"\xff"],
+)
+def test_tags_that_somebody_touched_make_a_snapshot_nobodys(tmp_path: Path, tags: bytes) -> None:
+    image = tmp_path / "tools.img"
+    image.write_bytes(b"x" * 4096)
+    snapshots = ImageSnapshots(image, FakeClock())
+    snapshots.take("one", {"job": "tools"})
+    snapshots.take("two", {"job": "tools"})
+    (tmp_path / "tools.img.generations/one.json").write_bytes(tags)
+    listed = snapshots.snapshots()
+    assert isinstance(listed, Fact)
+    assert {each.name: dict(each.tags) for each in listed.value} == {"one": {}, "two": {"job": "tools"}}
+    with pytest.raises(StepFailed) as refused:
+        snapshots.remove("one")
+    assert isinstance(refused.value.report, said.NotOurs)

@@ -9,6 +9,7 @@ import pytest
 
 from labstore.backup.desired import kept
 from labstore.backup.guards import guard
+from labstore.backup.observe import figures
 from labstore.backup.plan import BackupPlan, plan_backups, source_of
 from labstore.model.backup import Generation, GenerationName, RestoreMount, Sort, Standing, Verdict
 from labstore.model.backup_settings import JobName, Keep, LogicalVolume, PullFrom
@@ -62,8 +63,19 @@ def test_a_state_without_its_generation_is_owed_one() -> None:
     assert "ended before" in plan_backups(facts(job_facts(generation(1), owed=True))).steps[0].why
 
 
-def test_a_clock_that_went_back_makes_no_second_of_the_same_name() -> None:
-    assert plan_backups(facts(job_facts(generation(-2), asked=True))).empty
+@pytest.mark.parametrize("more", [{"asked": True}, {"owed": True}, {}], ids=["asked for", "owed", "due by now"])
+def test_a_clock_that_went_back_makes_no_second_of_the_same_name_and_it_is_said(more: dict[str, bool]) -> None:
+    early = generation(-2)
+    found = facts(job_facts(generation(30), early, **more))
+    plan = plan_backups(found)
+    assert not plan.steps
+    (report,) = plan.reports
+    assert isinstance(report, said.GenerationAhead)
+    assert report.remedy().endswith(f"labstore snapshots remove backup/tools labstore-tools-{early.name}")
+    assert plan.untouched == {"tools": f"generation {early.name} is dated after now"}
+    shown = figures(found)["tools"]
+    assert isinstance(shown, dict)
+    assert shown["newest_proven"] == generation(30).at.isoformat(), "it is no proof of anything yet"
 
 
 def test_two_within_one_second_get_names_of_their_own() -> None:
@@ -77,7 +89,15 @@ def test_two_within_one_second_get_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "hours"), [("labstore-tools-source-20260529T055400Z", 6), ("labstore-tools-1", 0), ("", 0), (None, 0)]
+    ("snapshot", "hours"),
+    [
+        ("labstore-tools-source-20260529T055400Z", 6),
+        ("labstore-tools-source-20260527T115400Z", 0),
+        ("labstore-tools-source-00010101T000000Z", 0),
+        ("labstore-tools-1", 0),
+        ("", 0),
+        (None, 0),
+    ],
 )
 def test_one_that_goes_on_from_an_older_snapshot_is_of_its_moment(snapshot: str | None, hours: int) -> None:
     """Nobody shall take it for newer than what is in it."""

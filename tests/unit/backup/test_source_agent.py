@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labstore.backup.apply import snapshot_name
 from labstore.backup.source_agent import SourceAgent, room_for
 from labstore.backup.source_nodes import status_of, status_text
-from labstore.model.backup import GenerationName, Standing
+from labstore.model.backup import GenerationName, Standing, snapshot_name
 from labstore.model.change_hints import Hints
 from labstore.model.names import HostName
 from labstore.ports.snapshots import Room

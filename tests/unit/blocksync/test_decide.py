@@ -153,6 +153,11 @@ def test_the_brake() -> None:
     assert decide(STATE, FOUND, OFFER, permitted, NOW).max_changed == 1000
 
 
+INTERRUPTED = replace(STATE, root=None, token="moment 2", position=400)
+KILLED = replace(STATE, closed=False)
+FIRST = replace(INTERRUPTED, content=None, generation=0)
+
+
 @pytest.mark.parametrize(
     ("state", "found", "offer", "fault", "permit"),
     [
@@ -168,6 +173,9 @@ def test_the_brake() -> None:
         (None, replace(FOUND, content=None), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
         (STATE, replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
         (replace(STATE, content=None), replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
+        (INTERRUPTED, replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
+        (KILLED, replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
+        (FIRST, replace(FOUND, content="xfs 9"), OFFER, said.ForeignTarget, Permit.ADOPT_TARGET),
     ],
 )
 def test_what_is_refused_and_what_permits_it(
@@ -180,6 +188,28 @@ def test_what_is_refused_and_what_permits_it(
     if permit is not None:
         assert f"--permit {permit}" in (refused.remedy() or "")
         assert refusal(state, found, offer, frozenset({permit})) is None
+
+
+NEW = replace(OFFER, content="xfs 2")
+
+
+@pytest.mark.parametrize(
+    ("state", "found", "offer"),
+    [
+        (INTERRUPTED, FOUND, OFFER),
+        (INTERRUPTED, replace(FOUND, content="xfs 2"), NEW),
+        (INTERRUPTED, FOUND, NEW),
+        (KILLED, replace(FOUND, content="xfs 2"), NEW),
+        (KILLED, replace(FOUND, head=None, content=None), OFFER),
+        (FIRST, FOUND, OFFER),
+        (FIRST, replace(FOUND, content=None), OFFER),
+        (STATE, replace(FOUND, content=None), OFFER),
+        (INTERRUPTED, replace(FOUND, content=None), OFFER),
+        (replace(STATE, content=None), replace(FOUND, content=None), replace(OFFER, content=None)),
+    ],
+)
+def test_what_a_run_that_did_not_end_has_left_may_be_written(state: IndexState, found: Found, offer: Offer) -> None:
+    assert refusal(state, found, offer, frozenset({Permit.NEW_SOURCE})) is None
 
 
 @pytest.mark.parametrize(

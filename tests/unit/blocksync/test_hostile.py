@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labstore.model.block_sync import Options
+from labstore.blocksync.messages import Complete
+from labstore.blocksync.source import SourceEnd
+from labstore.model.block_sync import LARGEST_DEVICE, Options
 from labstore.reports.blocksync import BrokenProtocol, PeerLost
 from tests.support.blocksync import Meddle, honest, run
 
@@ -97,3 +100,21 @@ def test_a_stream_that_is_harmed_on_its_way(disk: Disk, harm: Callable[[int], Me
         else:
             assert isinstance(done.report, PeerLost | BrokenProtocol), done.report
         disk.recovers()
+
+
+@pytest.mark.parametrize("block", [BLOCKS - 1, BLOCKS, 9999999999999999])
+def test_samples_are_of_whole_blocks_of_the_device(disk: Disk, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """What is proven with them later must end, whatever a source says."""
+    monkeypatch.setattr(SourceEnd, "_samples", lambda *_: (f"{block} {'a' * 64}",))
+    ended = run(disk.source, disk.target, disk.state, OPTIONS)
+    assert isinstance(ended.report, BrokenProtocol)
+    assert "a sample from outside of the device" in ended.report.message()
+    monkeypatch.undo()
+    disk.recovers()
+
+
+def test_numbers_that_no_device_has_are_no_message() -> None:
+    whole = Complete("a" * 64, None, False, 1, 1, 1, (), ())
+    for field in ("read", "changed", "zeroed"):
+        with pytest.raises(ValueError, match="out of its range"):
+            replace(whole, **{field: LARGEST_DEVICE + 1})

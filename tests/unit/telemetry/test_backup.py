@@ -42,6 +42,7 @@ def samples(record: Kept, now: datetime) -> dict[str, float]:
         (RECORD, DAY, Health.OK, "proven to restore 24 h ago; 3 generations"),
         (RECORD, 3 * DAY, Health.CRITICAL, "proven to restore 3 d ago, more than 2 d; 3 generations"),
         (replace(RECORD, facts={**FACTS, "newest_proven": None}), DAY, Health.CRITICAL, "nothing is proven to restore"),
+        (RECORD, -DAY, Health.CRITICAL, "its newest proven generation is dated after now; 3 generations"),
         (replace(RECORD, state=State.FAILED), DAY, Health.CRITICAL, "failed: proven to restore 24 h ago"),
         (replace(RECORD, state=State.REFUSED), DAY, Health.WARNING, "refused: proven to restore 24 h ago"),
         (replace(RECORD, facts={"generations": None, "alert_after": 1.0}), DAY, Health.CRITICAL, "not be listed"),
