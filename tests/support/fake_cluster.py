@@ -120,6 +120,8 @@ class World:
         self.link = True
         self.network = True
         self.handover: Written | None = None
+        self.aside = False
+        """Whether clients' records were put aside, on the state volume, when the server was started."""
         self.acknowledged: frozenset[int] = frozenset()
         self.ticks = 0
         self.kill_at: int | None = None
@@ -354,7 +356,9 @@ class FakeNode:
             Aspect.SERVER: lambda: ServerFound(
                 me.threads, me.mountd, str(world.pair.settings.scope) if me.threads else None
             ),
-            Aspect.RECOVERY: lambda: RecoveryFound(me.recovery, me.recovery and state_mounted),
+            Aspect.RECOVERY: lambda: RecoveryFound(
+                me.recovery, me.recovery and state_mounted, kept=state_mounted and world.aside
+            ),
             Aspect.EXPORTS: lambda: (
                 ExportsFound(1, 1, 1, 0, canary=True) if me.exports and state_mounted else ExportsFound()
             ),
@@ -442,8 +446,12 @@ class FakeNode:
             yield put(units=True)
         elif order.do is Do.BLOCK:
             yield put(verified=False)
+            if me.threads and me.addresses:
+                yield self._use_handover
+                yield lambda: setattr(self.world, "aside", False)
             yield put(barrier=set(service))
         elif order.do is Do.UNBLOCK:
+            yield lambda: setattr(self.world, "aside", False)
             yield self._use_handover
             yield put(barrier=set())
             yield put(mark=self.world.clock.now().isoformat())
@@ -463,6 +471,7 @@ class FakeNode:
         elif order.do is Do.START_SERVER:
             yield put(verified=False)
             yield put(mountd=True)
+            yield lambda: setattr(self.world, "aside", True)
             yield put(threads=8)
         elif order.do is Do.STOP_RECOVERY:
             yield put(recovery=False)

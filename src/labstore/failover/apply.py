@@ -115,14 +115,19 @@ class Hands:
     # --- the network ------------------------------------------------------------------------------------------------
 
     def _block(self, _order: Order) -> Said:
+        """While the barrier was not up clients may have come in: what was kept for them is not what they hold."""
         self.places.verified.unlink(missing_ok=True)
+        if self.tools.nfsd.threads() and self.tools.addresses.here() & set(self.pair.cluster.service_addresses):
+            with contextlib.suppress(OSError):  # a volume that takes nothing any more
+                self.places.records.unlink(missing_ok=True)
+                self.places.handovers.use()
         self.tools.nft.block(self.pair.cluster.service_addresses)
         return Said()
 
     def _unblock(self, order: Order) -> Said:
         """Clients are let in, told that their old connections are gone, and watched as they take back what they
         held."""
-        handover, ours = self.reclaim.before(order.run), set(self.pair.cluster.service_addresses)
+        handover, ours = self.reclaim.handed_over(order.run), set(self.pair.cluster.service_addresses)
         self.places.records.unlink(missing_ok=True)
         self.places.proof.unlink(missing_ok=True)  # a partner that returns is not off any more
         self.places.handovers.use()

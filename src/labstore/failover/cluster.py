@@ -11,19 +11,20 @@ from labstore.failover.facts import Situation
 from labstore.failover.guards import NO_OVERRIDES, guard_down, guard_switchover, guard_up
 from labstore.failover.mover import Decide, Moved, Mover, Progress, merged, new_run, sees_partner
 from labstore.failover.plan import MovePlan, plan_down, plan_up
-from labstore.failover.states import Named, NodeState, PairView, name_state, node_state
+from labstore.failover.states import SWITCHOVER, Named, NodeState, PairView, name_state, node_state
 from labstore.failover.steps import value
 from labstore.model.failover import Pair, Proof
 from labstore.model.names import HostName
 from labstore.ports.clock import Clock
 from labstore.ports.storage_node import EVERYTHING, Aspect, Do, NodeFacts, Order, RunsFound, StorageNode
 from labstore.reconcile.facts import Answer, Fact, Missing
+from labstore.reconcile.plan import Plan
+from labstore.reconcile.record import Outcome, Result
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.failover import NotDecided, PartnerServes
 from labstore.reports.report import Override, Report
 from labstore.reports.sources import SourceFailed
-
-SWITCHOVER = "switchover to "
+from labstore.system.locks import Locked
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,26 @@ class PairMover:
             given = giver.move(verb, down, source_facts)
             if not given.done:
                 return Run(verb, ((str(source.name), given),))
-            target_facts = merged(target_facts, target.look(frozenset({Aspect.REPLICATION})), {Aspect.REPLICATION})
-            released: Answer[NodeFacts] = Fact(given.facts, str(source.name), given.facts.at)
+            try:
+                target_facts, source_facts = self._after_release(target, target_facts, source, given.facts)
+            except StepFailed as failure:
+                lost = (Result(f"look:{target.name}", Outcome.FAILED, failure.report),)
+                return Run(verb, ((str(source.name), given), (str(target.name), Moved(lost, Plan(()), target_facts))))
+            released: Answer[NodeFacts] = Fact(source_facts, str(source.name), source_facts.at)
             taken = receiver.move(verb, self._up(target, released, wish), target_facts)
             return Run(verb, ((str(source.name), given), (str(target.name), taken)))
+
+    def _after_release(
+        self, target: StorageNode, target_facts: NodeFacts, source: StorageNode, source_facts: NodeFacts
+    ) -> tuple[NodeFacts, NodeFacts]:
+        """What the target sees now that the source let go; where the two lost sight of each other meanwhile, whose
+        data is the newer. Raises StepFailed."""
+        roles, ids = frozenset({Aspect.REPLICATION}), frozenset({Aspect.GENERATIONS})
+        target_facts = merged(target_facts, target.look(roles), roles)
+        if not sees_partner(target_facts, self.pair):
+            target_facts = merged(target_facts, target.look(ids), ids)
+            source_facts = merged(source_facts, source.look(ids), ids)
+        return target_facts, source_facts
 
     def _prepare(self, receiver: Mover, verb: str, facts: NodeFacts) -> NodeFacts:
         """Word of this run is left on the node that is to serve, so that one that is cut off can be finished in the
@@ -253,12 +270,20 @@ class PairMover:
         if state is NodeState.SERVING:
             return Run("abort", refused=(PartnerServes(str(self.partner.name), "clients are served from there"),))
         if state is NodeState.IDLE:
-            return self.up(wish, "abort")
+            taken = self.up(wish, "abort")
+            if taken.done and value(partner.value.runs, RunsFound()).unfinished:
+                self._give_up(self.partner)
+            return taken
         given = self._taken_back(wish)
         if not given.done:
             return Run("abort", ((str(self.partner.name), given),))
         taken = self.up(wish, "abort")
         return Run("abort", ((str(self.partner.name), given), *taken.moves), taken.refused)
+
+    def _give_up(self, node: StorageNode) -> None:
+        """The word of the run that is aborted goes; where that cannot be, the next run there ends it."""
+        with contextlib.suppress(StepFailed, Locked), self._held("abort", node):
+            self._mover(node).give_up()
 
     def _taken_back(self, wish: Wish) -> Moved:
         """The partner serves nobody yet, so nothing is lost by its stopping."""

@@ -197,7 +197,8 @@ def _data_is_newest(situation: Situation, plan: MovePlan) -> Iterator[Refusal]:
         if found is Lineage.OLDER:
             yield _all(plan, DataStale(node, name, "the partner has newer data"))
         elif found is None and situation.proof is None and isinstance(situation.partner, Fact):
-            why = "it cannot be found out whether the partner has newer data (its generations cannot be read)"
+            whose = node if generations(situation.own, resource.name) is None else str(situation.pair.partner.name)
+            why = f"it cannot be found out whether the partner has newer data: {whose}'s generations cannot be read"
             yield _all(plan, DataStale(node, name, why))
         elif found in (Lineage.DIVERGED, Lineage.UNRELATED):
             yield _all(plan, SplitBrain(str(resource.name), f"this node has {found}"))

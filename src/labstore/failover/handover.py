@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,23 +81,36 @@ class Handovers:
         return any(path.exists() for path in self._all)
 
     def use(self) -> None:
-        """Clients are let in now. Raises OSError."""
+        """Clients are let in now: what is compared with what they get back is this and nothing older. Raises
+        OSError."""
         for path in (self.volume, self.here):
-            with contextlib.suppress(FileNotFoundError):
+            if path.exists():
                 path.replace(_used(path))
+            else:
+                _used(path).unlink(missing_ok=True)
 
     def take_back(self) -> bool:
         """Nobody came in since: what lies beside its place counts again. False where there is nothing. Raises
         OSError."""
+        found = self.used()
+        if found is None:
+            return False
         for path in (self.volume, self.here):
-            if _used(path).exists():
+            try:
                 _used(path).replace(path)
-                return True
-        return False
+            except FileNotFoundError:
+                continue
+            except OSError:  # a volume that takes nothing any more
+                self.write(found)
+        return True
 
-    def newest(self) -> Handover | None:
-        """What is to be compared; None where there is nothing that can be read."""
-        return max(self._read(self._all), key=lambda each: each.at, default=None)
+    def handed_over(self) -> Handover | None:
+        """What clients hold that are not yet let in; None where there is nothing that can be read."""
+        return _newest(self._read((self.volume, self.here)))
+
+    def used(self) -> Handover | None:
+        """What clients held that were let in, to be compared; None where there is nothing that can be read."""
+        return _newest(self._read((_used(self.volume), _used(self.here))))
 
     def forget(self) -> None:
         """Raises OSError."""
@@ -112,6 +125,10 @@ class Handovers:
         for path in paths:
             with contextlib.suppress(OSError, BadHandover):
                 yield read_handover(path)
+
+
+def _newest(found: Iterable[Handover]) -> Handover | None:
+    return max(found, key=lambda each: each.at, default=None)
 
 
 def _used(path: Path) -> Path:

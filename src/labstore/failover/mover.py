@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from labstore.failover.plan import MovePlan, MoveStep
-from labstore.failover.steps import KINDS, Kind, Met, key, met, title
+from labstore.failover.steps import KINDS, Kind, Met, key, met, title, value
 from labstore.model.drbd import ResourceName
 from labstore.model.failover import Pair
 from labstore.ports.clock import Clock
-from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, Event, NodeFacts, Order, Said, StorageNode
+from labstore.ports.storage_node import EVERYTHING, Aspect, Entry, Event, NodeFacts, Order, RunsFound, Said, StorageNode
 from labstore.reconcile.facts import Fact
 from labstore.reconcile.plan import Step, Verb
 from labstore.reconcile.record import Outcome, Result
@@ -111,10 +111,15 @@ class Mover:
         )
         results, left = stepwise.run()
         moved = Moved(results, left, self._known, data=dict(self._data), seconds=self.clock.monotonic() - began)
-        if moved.done and self._said_verb:
+        if moved.done and (self._said_verb or value(self._known.runs, RunsFound()).unfinished):
             self._write(Event.END, data={"seconds": f"{moved.seconds:.2f}"})
         self._flush()
         return replace(moved, said=tuple(self._said))
+
+    def give_up(self) -> None:
+        """What an earlier run began on the node is not gone on with. Raises StepFailed."""
+        self._write(Event.END)
+        self.node.note(*self._written())
 
     def begin(self, verb: str, facts: NodeFacts, order: Order | None = None) -> NodeFacts:
         """Leave word of the run on the node before its steps, and carry out one order beforehand; returns the facts as
@@ -124,7 +129,8 @@ class Mover:
         if order is not None and met(order, facts, self.pair) is not Met.YES:
             step: MoveStep = Step(key(order), Verb.CHANGE, None, order, title(order))
             self._act(step, None)
-        self._flush()
+        if self._unwritten:
+            self._say(self.node.note(*self._written()))
         return self._known
 
     @property

@@ -232,13 +232,14 @@ class Observer:
         pids = self.tools.nfsd.pids(NFSDCLD)
         directory = self.pair.recovery_directory
         right = str(directory) in self.tools.nfsd.open_directories(pids)
-        records, aside = None, 0
+        records, aside, kept = None, 0, False
         if self.state_mounted():
             with contextlib.suppress(OSError, sqlite3.Error):
                 records = len(recorded_clients(directory))
             with contextlib.suppress(OSError, sqlite3.Error):
+                kept = self.places.records.exists()
                 aside = len(recorded_in(self.places.records))
-        return RecoveryFound(bool(pids), right, records, aside)
+        return RecoveryFound(bool(pids), right, records, aside, kept)
 
     def _exports(self) -> ExportsFound:
         """Without its volume there is nothing in place, whatever the files say."""

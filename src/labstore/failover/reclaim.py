@@ -85,11 +85,11 @@ class Reclaim:
         self._watcher.start()
         return self._watcher
 
-    def before(self, run: str) -> Handover:
+    def handed_over(self, run: str) -> Handover:
         """What the other node wrote down; else, after it died without a word, the names of its clients."""
-        found = self.observer.places.handovers.newest()
-        if found is not None:
-            return found
+        return self.observer.places.handovers.handed_over() or self._recorded(run)
+
+    def _recorded(self, run: str) -> Handover:
         names: tuple[str, ...] = ()
         with contextlib.suppress(OSError, sqlite3.Error):
             names = recorded_clients(self.observer.pair.recovery_directory)
@@ -98,7 +98,7 @@ class Reclaim:
     def certify(self, order: Order) -> Said:
         """Wait until clients have what they had or the grace period is over; compare, keep, forget the handover."""
         places, tools = self.observer.places, self.observer.tools
-        handover = self.before(order.run)
+        handover = places.handovers.used() or self.handed_over(order.run)
         # without a watcher an earlier run was cut off: what is held now is what there is to see
         watcher = self._watcher or self.begin(handover)
         watcher.finish(self.observer.pair.settings.grace + SETTLE)

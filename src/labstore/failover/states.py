@@ -48,6 +48,9 @@ from labstore.reports.failover import (
 )
 from labstore.reports.report import Report
 
+SWITCHOVER = "switchover to "
+"""The verb of a switchover in journals, before the node that is to serve."""
+
 PARTED = (Lineage.DIVERGED, Lineage.UNRELATED)
 
 
@@ -177,7 +180,7 @@ def _partial(view: PairView, facts: tuple[NodeFacts, ...], active: str | None) -
         if node_state(each, view.pair) is not NodeState.PARTIAL:
             continue
         verb = value(each.runs, RunsFound()).unfinished
-        if verb.startswith(("up", "abort")):
+        if verb.startswith(("up", "abort")) or _taking(each):
             return PairState.HALF_UP
         if verb or active is not None:
             return PairState.HALF_DOWN
@@ -351,9 +354,19 @@ def _of_files(view: PairView) -> Iterator[Report]:
 # --- what to do ------------------------------------------------------------------------------------------------------
 
 
+def _taking(facts: NodeFacts) -> bool:
+    """Whether the switchover that is not finished goes to this node."""
+    return value(facts.runs, RunsFound()).unfinished == SWITCHOVER + facts.node
+
+
 def _next(state: PairState, view: PairView, active: str | None) -> str:
     partial = [str(each.node) for each in view.facts() if node_state(each, view.pair) is NodeState.PARTIAL]
     on = f"on {partial[0]}: " if partial else ""
+    verbs = [value(each.runs, RunsFound()).unfinished for each in view.facts()]
+    to = next((verb.removeprefix(SWITCHOVER) for verb in verbs if verb.startswith(SWITCHOVER)), None)
+    if to is not None and state in (PairState.HALF_UP, PairState.HALF_DOWN):
+        source = next(str(node.name) for node in view.pair.cluster.nodes if node.name != to)
+        return f"`labstore failover switchover` goes on; `labstore failover abort` on {source} goes back to serving"
     silent = [name for name, answer in view.nodes if isinstance(answer, Missing)]
     alone = "bring the partner back; it resyncs by itself"
     return {

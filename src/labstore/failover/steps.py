@@ -18,6 +18,7 @@ from labstore.ports.storage_node import (
     Aspect,
     BarrierFound,
     Do,
+    HandoverFound,
     MountState,
     NodeFacts,
     Order,
@@ -60,7 +61,7 @@ KINDS: Mapping[Do, Kind] = {
     kind.do: kind
     for kind in (
         _kind(Do.STOP_UNITS, "stop what runs on the active node only", (Aspect.UNITS,), 2.0, "units"),
-        _kind(Do.BLOCK, "let clients wait in silence", (Aspect.BARRIER,), 0.2, "server"),
+        _kind(Do.BLOCK, "let clients wait in silence", (Aspect.BARRIER, Aspect.HANDOVER), 0.2, "server"),
         _kind(Do.RECORD, "write down what clients hold", (Aspect.HANDOVER,), 0.2, "server"),
         _kind(Do.STOP_SERVER, "stop the NFS server", (Aspect.SERVER, Aspect.VERIFIED), 1.0, "server"),
         _kind(Do.STOP_RECOVERY, "stop nfsdcld", (Aspect.RECOVERY,), 0.3, "server"),
@@ -81,7 +82,7 @@ KINDS: Mapping[Do, Kind] = {
             "server",
         ),
         _kind(Do.ADD_ADDRESSES, "take the service addresses", (Aspect.ADDRESSES,), 0.3, "server"),
-        _kind(Do.UNBLOCK, "let clients in", (Aspect.BARRIER,), 0.2, "server"),
+        _kind(Do.UNBLOCK, "let clients in", (Aspect.BARRIER, Aspect.HANDOVER, Aspect.RECOVERY), 0.2, "server"),
         _kind(Do.START_UNITS, "start what runs on the active node only", (Aspect.UNITS,), 3.0, "units"),
         _kind(Do.VERIFY, "mount, write and lock through the service address", (Aspect.VERIFIED,), 3.0, "verify"),
         _kind(Do.OUTDATE, "mark as outdated", (Aspect.REPLICATION,), 0.3, "demote"),
@@ -188,12 +189,16 @@ def _block(_order: Order, facts: NodeFacts, pair: Pair) -> Met:
 
 
 def _unblock(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:
-    return _judged(facts.barrier, lambda found: not found.addresses)
+    """Not where somebody else let clients in: what was kept for them until then would be put back, or handed on, over
+    what they hold since."""
+    left = value(facts.recovery, RecoveryFound(False)).kept or value(facts.handover, HandoverFound()).recorded
+    return _judged(facts.barrier, lambda found: not found.addresses and not left)
 
 
 def _record(order: Order, facts: NodeFacts, pair: Pair) -> Met:
-    """Where no server runs, or there is no place for it, there is nothing to write down."""
-    if _stop_server(order, facts, pair) is Met.YES:
+    """Where no server runs, or there is no place for it, there is nothing to write down. One without threads, which
+    somebody ended, knows no clients any more: what nfsdcld has recorded says more than an empty list."""
+    if _stop_server(order, facts, pair) is Met.YES or _judged(facts.server, lambda found: not found.threads) is Met.YES:
         return Met.YES
     return _judged(facts.handover, lambda found: found.recorded or not found.possible)
 

@@ -93,12 +93,14 @@ class ServerFound:
 class RecoveryFound:
     """nfsdcld. `right` is whether its database is the one on the state volume; `records` counts the clients that may
     reclaim at the next start, None where it cannot be read (the volume is not mounted here). `aside` counts those
-    whose records were put aside when the server was started, until clients are let in."""
+    whose records were put aside when the server was started, until clients are let in; `kept` is whether any were, be
+    it of nobody."""
 
     running: bool
     right: bool = False
     records: int | None = None
     aside: int = 0
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

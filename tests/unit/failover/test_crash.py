@@ -12,10 +12,10 @@ import pytest
 
 from labstore.failover.cluster import PairMover, Run, Wish
 from labstore.failover.states import NodeState, PairState, node_state
-from labstore.failover.steps import down_orders, key, up_orders
+from labstore.failover.steps import down_orders, key, up_orders, value
 from labstore.model.failover import Pair, Proof
 from labstore.model.names import HostName
-from labstore.ports.storage_node import Order
+from labstore.ports.storage_node import Order, RunsFound
 from labstore.reports.report import Override
 from tests.support.fake_cluster import Killed, World
 from tests.support.small_pair import ALPHA, BETA, pair, with_export_tree
@@ -94,6 +94,17 @@ def down_was_cut_off(about: Pair) -> World:
     return world
 
 
+def barrier_was_lifted_by_hand(about: Pair) -> World:
+    """Before `up` came to it."""
+    twin, world = nobody_serves(about), nobody_serves(about)
+    moments = twin.log_of(lambda: mover(twin).up())
+    world.kill_at = world.ticks + moments.index("alpha: after add-addresses")
+    with pytest.raises(Killed):
+        mover(world).up()
+    world.machines[ALPHA].barrier = set()
+    return world
+
+
 # --- where it ends ---------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +113,7 @@ def serves(world: World, name: str) -> bool:
     me = next(machine for node, machine in world.machines.items() if node == name)
     other = next(machine for node, machine in world.machines.items() if node != name)
     rest = not (other.mounted or other.addresses or other.threads or other.units)
-    return world.serving() == name and me.verified and me.units and rest and world.handover is None
+    return world.serving() == name and me.verified and me.units and rest and world.handover is None and not world.aside
 
 
 def is_down(world: World) -> bool:
@@ -136,6 +147,7 @@ def _of(
 
 DOWN = _of(down_orders)
 SWITCHOVER = _of(down_orders, up_orders, without=("attach",))
+DOWN_ONLY = _of(down_orders, without=("stop-units",))
 UP = _of(up_orders, without=("attach", "certify"))
 """Nothing is to be attached, and nobody held a lock."""
 CASES = {
@@ -152,6 +164,12 @@ CASES = {
     ),
     "up, after a down that was cut off": Case(
         down_was_cut_off, lambda w: mover(w).up(), lambda w: serves(w, ALPHA), lambda _: ("start-server", "unblock")
+    ),
+    "up, somebody else lifted the barrier": Case(
+        barrier_was_lifted_by_hand, lambda w: mover(w).up(), lambda w: serves(w, ALPHA), lambda _: ("unblock",)
+    ),
+    "down, somebody else lifted the barrier": Case(
+        barrier_was_lifted_by_hand, lambda w: mover(w).down(), lambda w: is_down(w) and not w.aside, DOWN_ONLY
     ),
     "down, the partner is ready": Case(served_by_alpha, lambda w: mover(w).down(), is_down, DOWN),
     "down, with an export tree": Case(served_by_alpha, lambda w: mover(w).down(), is_down, DOWN, TREE),
@@ -217,7 +235,7 @@ def test_doing_it_again_does_nothing(name: str) -> None:
 def killed(case: Case) -> Iterator[tuple[str, World]]:
     """The world after a kill at each moment of the run."""
     _, moments = undisturbed(case)
-    assert len(moments) > 15
+    assert len(moments) > 10
     for number, moment in enumerate(moments):
         world = case.begin(case.about)
         world.kill_at = world.ticks + number
@@ -262,6 +280,8 @@ def test_killed_at_any_moment_abort_goes_back_to_serving(name: str) -> None:
         else:
             assert run.done, f"{moment}: {[report.text() for report in run.reports]}"
             assert world.serving() == ALPHA, moment
+            begun = [value(each.runs, RunsFound()).unfinished for each in mover(world).view().facts()]
+            assert begun == ["", ""], f"{moment}: nobody is told any more to go on with what was aborted"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,32 +27,68 @@ def files(tmp_path: Path) -> Handovers:
 
 def test_what_was_used_is_compared_and_not_handed_on(files: Handovers) -> None:
     files.write(OLD)
-    assert files.fresh() and files.waiting()
+    assert files.fresh() and files.waiting() and files.handed_over() == OLD and files.used() is None
     files.use()
-    assert not files.fresh() and files.waiting() and files.newest() == OLD
+    assert not files.fresh() and files.waiting() and files.handed_over() is None and files.used() == OLD
     files.write(NEW)
-    assert files.fresh() and files.newest() == NEW
+    assert files.fresh() and files.handed_over() == NEW
+    files.use()
+    assert files.used() == NEW
     files.forget()
-    assert not files.waiting() and files.newest() is None
+    assert not files.waiting() and files.used() is None
+
+
+@pytest.mark.parametrize("later", [NEW, replace(NEW, at="2026-05-28T00:00:00+00:00")], ids=["later", "a slow clock"])
+def test_what_was_never_compared_is_not_taken_for_what_comes_now(
+    files: Handovers, tmp_path: Path, later: Handover
+) -> None:
+    """The volume takes nothing, so what clients hold lies on the other node: here there is but the old one."""
+    files.write(OLD)
+    files.use()
+    other = Handovers(tmp_path / "no volume/handover.json", tmp_path / "other/main.handover.json")
+    (tmp_path / "no volume").write_text("")
+    other.write(later)
+    assert files.handed_over() is None
+    files.use()
+    assert files.used() is None, "the names that nfsdcld has recorded say more"
+    files.write(OLD)
+    files.use()
+    files.write(later)
+    assert files.handed_over() == later
+    files.use()
+    assert files.used() == later
 
 
 def test_where_nobody_came_in_it_counts_again(files: Handovers) -> None:
     assert not files.take_back()
     files.write(OLD)
     files.use()
-    assert files.take_back() and files.fresh() and files.newest() == OLD
+    assert files.take_back() and files.fresh() and files.handed_over() == OLD
+
+
+def test_it_counts_again_where_the_volume_takes_nothing(files: Handovers, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write(OLD)
+    files.use()
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refused)
+        assert files.take_back()
+    assert files.handed_over() == OLD
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"\xff\xfe", b'{"node": 1}', b"[" * 100_000])
 def test_one_that_cannot_be_read_is_written_again_and_cleared_away(files: Handovers, bad: bytes) -> None:
     files.write(OLD)
     files.volume.write_bytes(bad)
-    assert not files.fresh() and files.waiting() and files.newest() is None
+    assert not files.fresh() and files.waiting() and files.handed_over() is None
     files.write(NEW)
-    assert files.fresh() and files.newest() == NEW
+    assert files.fresh() and files.handed_over() == NEW
     files.volume.write_bytes(bad)
     files.use()
-    assert files.newest() is None and files.waiting()
+    assert files.used() is None and files.waiting() and not files.take_back()
     files.forget()
     assert not files.waiting()
 
@@ -59,14 +97,14 @@ def test_a_state_volume_that_cannot_take_it(files: Handovers, tmp_path: Path) ->
     """Made a file where its directory should be; nobody is root's match."""
     (tmp_path / "volume").write_text("")
     assert "volume" in files.write(OLD)
-    assert files.newest() == OLD and files.fresh()
+    assert files.handed_over() == OLD and files.fresh()
 
 
 def test_the_copy_of_this_node_is_gone_once_the_volume_takes_it(files: Handovers) -> None:
     files.here.parent.mkdir()
     Handovers(files.here, files.here).write(OLD)
     files.write(NEW)
-    assert not files.here.exists() and files.newest() == NEW
+    assert not files.here.exists() and files.handed_over() == NEW
 
 
 def test_a_move_after_one_that_was_never_compared_writes_down_its_own() -> None:
