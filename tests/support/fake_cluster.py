@@ -378,10 +378,10 @@ class FakeNode:
         }
 
     def _runs(self) -> RunsFound:
-        entries = unfinished(self.me.journal)
+        entries, running = unfinished(self.me.journal), "a run" if self.me.held else ""
         if not entries:
-            return RunsFound(last_active=self.me.mark)
-        return RunsFound("", entries[0].data["verb"], entries[-1].step, entries[0].at, self.me.mark)
+            return RunsFound(running, last_active=self.me.mark)
+        return RunsFound(running, entries[0].data["verb"], entries[-1].step, entries[0].at, self.me.mark)
 
     def _mount(self, volume: VolumeName) -> MountFound:
         if volume in self.me.mounted:
@@ -451,9 +451,9 @@ class FakeNode:
                 yield lambda: setattr(self.world, "aside", False)
             yield put(barrier=set(service))
         elif order.do is Do.UNBLOCK:
+            yield put(barrier=set())
             yield lambda: setattr(self.world, "aside", False)
             yield self._use_handover
-            yield put(barrier=set())
             yield put(mark=self.world.clock.now().isoformat())
         elif order.do is Do.RECORD:
             if not me.barrier >= set(service):

@@ -98,7 +98,7 @@ class RestoreMounts:
         try:
             with as_device(self.host, device) as there:
                 self._do("mount", "-t", content.kind, "-o", ",".join(options), there, wanted.point)
-        except CommandFailed as error:
+        except (CommandFailed, OSError) as error:
             raise StepFailed(StorageFailed(device, str(error))) from error
 
     def _do(self, *argv: str, held: str | None = None) -> None:

@@ -120,20 +120,21 @@ class Hands:
         if self.tools.nfsd.threads() and self.tools.addresses.here() & set(self.pair.cluster.service_addresses):
             with contextlib.suppress(OSError):  # a volume that takes nothing any more
                 self.places.records.unlink(missing_ok=True)
-                self.places.handovers.use()
+                if self.places.handovers.fresh():
+                    self.places.handovers.use()
         self.tools.nft.block(self.pair.cluster.service_addresses)
         return Said()
 
     def _unblock(self, order: Order) -> Said:
         """Clients are let in, told that their old connections are gone, and watched as they take back what they
-        held."""
+        held. What was kept for them goes when they are in: cut off before, it is all there for the next run."""
         handover, ours = self.reclaim.handed_over(order.run), set(self.pair.cluster.service_addresses)
-        self.places.records.unlink(missing_ok=True)
         self.places.proof.unlink(missing_ok=True)  # a partner that returns is not off any more
-        self.places.handovers.use()
         self.tools.nft.unblock()
         told = self.tools.addresses.tickle(each for each in handover.connections if each.server in ours)
         self.reclaim.begin(handover)
+        self.places.records.unlink(missing_ok=True)
+        self.places.handovers.use()
         return Said(self._remember(), data={"told": str(told)})
 
     def _remember(self) -> tuple[Report, ...]:

@@ -236,7 +236,7 @@ class PairMover:
             return self._towards(to)
         view = self.view()
         for facts in view.facts():
-            verb = value(facts.runs, RunsFound()).unfinished
+            verb = value(facts.runs, RunsFound()).abandoned
             if verb.startswith(SWITCHOVER):
                 return self._towards(HostName(verb.removeprefix(SWITCHOVER)))
         for _, answer in view.nodes:
@@ -271,7 +271,7 @@ class PairMover:
             return Run("abort", refused=(PartnerServes(str(self.partner.name), "clients are served from there"),))
         if state is NodeState.IDLE:
             taken = self.up(wish, "abort")
-            if taken.done and value(partner.value.runs, RunsFound()).unfinished:
+            if taken.done and value(partner.value.runs, RunsFound()).abandoned:
                 self._give_up(self.partner)
             return taken
         given = self._taken_back(wish)

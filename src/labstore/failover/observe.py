@@ -280,11 +280,13 @@ class Observer:
     def _runs(self) -> RunsFound:
         running, last = holder(self.places.lock), _read_mark(self.places.last_active)
         entries = Journal(self.places.journal).unfinished()
-        if running or not entries:
+        if not entries:
             return RunsFound(running=running, last_active=last)
         steps = [entry.step for entry in entries if entry.event is Event.STEP]
         began = next((entry for entry in entries if entry.event is Event.RUN), entries[0])
-        return RunsFound("", str(began.data.get("verb", "?")), steps[-1] if steps else "its beginning", began.at, last)
+        return RunsFound(
+            running, str(began.data.get("verb", "?")), steps[-1] if steps else "its beginning", began.at, last
+        )
 
     def _files(self) -> FilesFound:
         return FilesFound(self.pair.digest, __version__, self.tools.files.differences())

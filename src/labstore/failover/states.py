@@ -179,7 +179,7 @@ def _partial(view: PairView, facts: tuple[NodeFacts, ...], active: str | None) -
     for each in facts:
         if node_state(each, view.pair) is not NodeState.PARTIAL:
             continue
-        verb = value(each.runs, RunsFound()).unfinished
+        verb = value(each.runs, RunsFound()).abandoned
         if verb.startswith(("up", "abort")) or _taking(each):
             return PairState.HALF_UP
         if verb or active is not None:
@@ -334,7 +334,7 @@ def _lacks(facts: NodeFacts, pair: Pair, server: ServerFound) -> Iterator[str]:
 
 def _of_runs(facts: NodeFacts) -> Iterator[Report]:
     runs = value(facts.runs, RunsFound())
-    if runs.unfinished:
+    if runs.abandoned:
         yield RunUnfinished(str(facts.node), runs.unfinished, runs.at_step, runs.began)
 
 
@@ -356,13 +356,13 @@ def _of_files(view: PairView) -> Iterator[Report]:
 
 def _taking(facts: NodeFacts) -> bool:
     """Whether the switchover that is not finished goes to this node."""
-    return value(facts.runs, RunsFound()).unfinished == SWITCHOVER + facts.node
+    return value(facts.runs, RunsFound()).abandoned == SWITCHOVER + facts.node
 
 
 def _next(state: PairState, view: PairView, active: str | None) -> str:
-    partial = [str(each.node) for each in view.facts() if node_state(each, view.pair) is NodeState.PARTIAL]
-    on = f"on {partial[0]}: " if partial else ""
-    verbs = [value(each.runs, RunsFound()).unfinished for each in view.facts()]
+    half = [each for each in view.facts() if node_state(each, view.pair) is NodeState.PARTIAL]
+    on = f"on {half[0].node}: " if half else ""
+    verbs = [value(each.runs, RunsFound()).abandoned for each in half]
     to = next((verb.removeprefix(SWITCHOVER) for verb in verbs if verb.startswith(SWITCHOVER)), None)
     if to is not None and state in (PairState.HALF_UP, PairState.HALF_DOWN):
         source = next(str(node.name) for node in view.pair.cluster.nodes if node.name != to)

@@ -153,14 +153,20 @@ class VerifiedFound:
 
 @dataclass(frozen=True, slots=True)
 class RunsFound:
-    """Runs on this node: the one under way (who holds the lock), and one that did not come to its end. `last_active`
-    is when this node last began to serve (UTC, ISO), empty if it never did."""
+    """Runs on this node: the one under way (who holds the lock), and what the journal has of one that did not come to
+    its end, which may be that very run. `last_active` is when this node last began to serve (UTC, ISO), empty if it
+    never did."""
 
     running: str = ""
     unfinished: str = ""
     at_step: str = ""
     began: str = ""
     last_active: str = ""
+
+    @property
+    def abandoned(self) -> str:
+        """The verb of a run that did not come to its end, and that nobody is at."""
+        return "" if self.running else self.unfinished
 
 
 @dataclass(frozen=True, slots=True)
