@@ -23,6 +23,8 @@ class JobFacts:
     target: Answer[VolumeFound]
     generations: Answer[tuple[Generation, ...]]
     mounts: Answer[tuple[RestoreMount, ...]]
+    strays: tuple[RestoreMount, ...] = ()
+    """Mounts of jobs that are not in the site file any more: every job ends those whose time is over."""
     owed: bool = False
     stranger: str | None = None
     """What the target holds that no copy of ours ever wrote."""

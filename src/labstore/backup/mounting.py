@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from labstore.formats.superblock import HEAD, content_of
 from labstore.model.backup import GenerationName, RestoreMount
-from labstore.model.backup_settings import JobName
+from labstore.model.backup_settings import JobName, Volume, volume
 from labstore.ports.clock import Clock
 from labstore.ports.host import Command, CommandFailed, Host
 from labstore.ports.snapshots import Snapshots
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.backup import BookDamaged, MountHeld, StorageFailed
+from labstore.reports.backup import BookDamaged, MountHeld, MountOfNobody, StorageFailed
 from labstore.reports.report import Report
 from labstore.system import locks
 from labstore.system.files import FileTooLarge, read_limited, write_atomic
@@ -28,14 +28,15 @@ PURPOSE = "mount"
 
 @dataclass(frozen=True)
 class RestoreMounts:
-    """`book` is the file in which they stand, `root` the directory below which they are mounted. `snapshots_of` gives
-    the snapshots of a job's target, `name_of` the snapshot that a generation is."""
+    """`book` is the file in which they stand, `root` the directory below which they are mounted. `target_of` gives the
+    target of a job, None where there is no such job; `name_of` the snapshot that a generation is."""
 
     book: Path
     root: Path
     host: Host
     clock: Clock
-    snapshots_of: Callable[[JobName], Snapshots]
+    snapshots_of: Callable[[Volume], Snapshots]
+    target_of: Callable[[JobName], Volume | None]
     name_of: Callable[[JobName, GenerationName], str]
 
     def found(self) -> Answer[tuple[RestoreMount, ...]]:
@@ -58,14 +59,18 @@ class RestoreMounts:
 
     def mount(self, job: JobName, generation: GenerationName, until: datetime) -> RestoreMount:
         """Mount a copy of a generation; one that is mounted already gets the new time. Raises StepFailed."""
-        made = RestoreMount(job, generation, str(self.root / job / generation), until)
+        point = str(self.root / job / generation)
         with self._book() as standing:
-            before = next((each for each in standing if each.point == made.point), None)
+            before = next((each for each in standing if each.point == point), None)
             if before is not None:
                 standing.remove(before)
+            if before is not None and Path(point).is_mount():
+                made = replace(before, until=until)
+            else:
+                made, before = RestoreMount(job, generation, point, until, self.target_of(job)), None
             standing.append(made)
             self._write(standing)  # before it is true: what was mounted when we were killed is found and taken away
-            if before is None or not Path(made.point).is_mount():
+            if before is None:
                 self._mount(made)
         return made
 
@@ -75,7 +80,7 @@ class RestoreMounts:
             for each in [each for each in standing if each.point == point]:
                 if Path(point).is_mount():
                     self._do("umount", point, held=point)
-                self.snapshots_of(each.job).close_copy(self.name_of(each.job, each.generation), PURPOSE)
+                self._snapshots(each).close_copy(self.name_of(each.job, each.generation), PURPOSE)
                 with contextlib.suppress(OSError):
                     Path(point).rmdir()
                 standing.remove(each)
@@ -84,7 +89,7 @@ class RestoreMounts:
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _mount(self, wanted: RestoreMount) -> None:
-        device = self.snapshots_of(wanted.job).open_copy(self.name_of(wanted.job, wanted.generation), PURPOSE)
+        device = self._snapshots(wanted).open_copy(self.name_of(wanted.job, wanted.generation), PURPOSE)
         try:
             with open(device, "rb") as file:  # noqa: PTH123 - a device path is text here
                 content = content_of(file.read(HEAD))
@@ -100,6 +105,13 @@ class RestoreMounts:
                 self._do("mount", "-t", content.kind, "-o", ",".join(options), there, wanted.point)
         except (CommandFailed, OSError) as error:
             raise StepFailed(StorageFailed(device, str(error))) from error
+
+    def _snapshots(self, mount: RestoreMount) -> Snapshots:
+        """Where its copy is. Raises StepFailed."""
+        target = mount.target or self.target_of(mount.job)
+        if target is None:
+            raise StepFailed(MountOfNobody(mount.job, mount.point, str(self.book)))
+        return self.snapshots_of(target)
 
     def _do(self, *argv: str, held: str | None = None) -> None:
         try:
@@ -120,11 +132,7 @@ class RestoreMounts:
             raise StepFailed(StorageFailed(str(self.book), error.strerror or str(error))) from error
 
     def _write(self, standing: list[RestoreMount]) -> None:
-        rows = [
-            {"job": each.job, "generation": each.generation, "point": each.point, "until": each.until.isoformat()}
-            for each in standing
-        ]
-        write_atomic(self.book, json.dumps(rows, indent=1).encode(), mode=0o640)
+        write_atomic(self.book, json.dumps([_written(each) for each in standing], indent=1).encode(), mode=0o640)
 
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, FileTooLarge, RecursionError)
@@ -139,8 +147,14 @@ def _rows(book: Path) -> tuple[RestoreMount, ...]:
     return tuple(_row(row) for row in rows)
 
 
+def _written(mount: RestoreMount) -> dict[str, str]:
+    row = {"job": mount.job, "generation": mount.generation, "point": mount.point, "until": mount.until.isoformat()}
+    return row if mount.target is None else row | {"target": str(mount.target)}
+
+
 def _row(row: Mapping[str, str]) -> RestoreMount:
     until = datetime.fromisoformat(row["until"])
     if until.tzinfo is None:
         raise ValueError(f"{row['until']} has no time zone")
-    return RestoreMount(JobName(row["job"]), GenerationName(row["generation"]), str(row["point"]), until)
+    target = volume(row["target"]) if "target" in row else None
+    return RestoreMount(JobName(row["job"]), GenerationName(row["generation"]), str(row["point"]), until, target)

@@ -51,6 +51,7 @@ class Observer:
             target=self.snapshots_of(job).volume(),
             generations=generations,
             mounts=_of_job(mounts, job),
+            strays=self._strays(mounts),
             overflowed=_overflowed(listed, job),
             owed=self._owed(job, generations),
             stranger=self._stranger(job) if ask_nodes else None,
@@ -72,6 +73,10 @@ class Observer:
             return self.engine.stranger(path_of(job.target))
         except (OSError, SyncFailed):
             return None  # what cannot be looked at is refused on that account
+
+    def _strays(self, mounts: Answer[tuple[RestoreMount, ...]]) -> tuple[RestoreMount, ...]:
+        standing = () if isinstance(mounts, Missing) else mounts.value
+        return tuple(mount for mount in standing if mount.job not in self.settings.jobs)
 
     def _owed(self, job: Job, generations: Answer[tuple[Generation, ...]]) -> bool:
         root = self.engine.complete(path_of(job.target))

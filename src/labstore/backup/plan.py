@@ -85,7 +85,7 @@ def _job(facts: BackupFacts, job: JobFacts) -> _Part:
 
 
 def _expired(facts: BackupFacts, job: JobFacts) -> Iterator[BackupStep]:
-    for mount in () if isinstance(job.mounts, Missing) else job.mounts.value:
+    for mount in (*(() if isinstance(job.mounts, Missing) else job.mounts.value), *job.strays):
         if mount.until <= facts.at:
             item = Item(Sort.MOUNT, mount.job, mount.generation, point=mount.point)
             key = f"{mount.job}/{mount.generation} at {mount.point}"

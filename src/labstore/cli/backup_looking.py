@@ -70,8 +70,10 @@ def unmount(job: str, generation: str | None, as_json: bool, chosen: Chosen) -> 
       labstore backup unmount tools
     """
     parts, settings = parts_of(chosen)
-    name = job_of(settings, job).name
-    going = [each for each in parts.mounts.all() if each.job == name and generation in (None, each.generation)]
+    theirs = [each for each in parts.mounts.all() if each.job == job]
+    if not theirs:
+        job_of(settings, job)  # one that is not in the site file any more may still have mounts, and only then
+    going = [each for each in theirs if generation in (None, each.generation)]
     for each in going:
         parts.mounts.unmount(each.point)
         if not as_json:

@@ -70,10 +70,13 @@ def backups(site: Site, settings: BackupSettings, file: Path) -> Backups:
     def snapshots_of(job: Job) -> Snapshots:
         return snapshots_at(job.target, state)
 
-    def of_name(name: JobName) -> Snapshots:
-        return snapshots_of(settings.jobs[name])
+    def at(where: Volume) -> Snapshots:
+        return snapshots_at(where, state)
 
-    mounts = RestoreMounts(state / "mounts.json", settings.mounts, host, clock, of_name, snapshot_name)
+    def target_of(name: JobName) -> Volume | None:
+        return settings.jobs[name].target if name in settings.jobs else None
+
+    mounts = RestoreMounts(state / "mounts.json", settings.mounts, host, clock, at, target_of, snapshot_name)
     manifests = Manifests(state / "generations")
     observer = Observer(settings, _Nodes(site, state), snapshots_of, engine, mounts.found, clock)
     prover = FilesystemProver(host, site.run_dir / "backup" / "proof")

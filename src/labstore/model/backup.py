@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from labstore.model.backup_settings import JobName
+from labstore.model.backup_settings import JobName, Volume
 from labstore.model.names import HostName, Name
 
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -96,6 +96,8 @@ class RestoreMount:
     generation: GenerationName
     point: str
     until: datetime
+    target: Volume | None = None
+    """The job's target as it was then: the job may have another one by now, or be gone. None in older books."""
 
 
 class Sort(StrEnum):

@@ -407,6 +407,21 @@ class MountHeld(Report):
 
 
 @dataclass(frozen=True)
+class MountOfNobody(Report):
+    job: str
+    point: str
+    book: str
+
+    code = "backup-mount-of-nobody"
+
+    def message(self) -> str:
+        return f"{self.point} belongs to job {self.job}, which is not in the site file: where its copy is is unknown"
+
+    def remedy(self) -> str:
+        return f"put the job back into the site file; or remove the copy by hand, and its entry from {self.book}"
+
+
+@dataclass(frozen=True)
 class Waiting(Report):
     """Another job's lock, or another run of this one (upstream #38)."""
 

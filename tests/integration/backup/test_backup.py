@@ -158,6 +158,25 @@ def test_yesterdays_backup_is_mounted_and_todays_job_runs(site: Site) -> None:
     assert not point.is_mount()
 
 
+@pytest.mark.parametrize("by", ["unmount", "apply"])
+def test_what_is_mounted_of_a_job_that_was_taken_out_goes_all_the_same(site: Site, by: str) -> None:
+    site.do("run", "tools")
+    point = Path(site.do("mount", "tools").split(" until ")[0])
+    other, before = site.target.with_name("other.img"), site.file.read_text()
+    site.file.write_text(before.replace("    tools:", "    misc:").replace(str(site.target), str(other)))
+    assert point.is_mount()
+    if by == "unmount":
+        assert f"{point} is gone" in site.do("unmount", "tools")
+    else:
+        book = site.folder / "state" / "backup" / "mounts.json"
+        book.write_text(re.sub(r'"until": "\d{4}', '"until": "2020', book.read_text()))
+        assert "unmounted   tools/" in site.do("apply")
+    assert not point.is_mount()
+    assert not [*site.target.parent.rglob("*.mount")], "nor its copy"
+    site.do("unmount", "tools", expect=2)
+    site.file.write_text(before)
+
+
 def test_a_target_in_use_is_refused_before_anything_is_snapshotted(site: Site) -> None:
     """upstream #39."""
     site.do("run", "tools")

@@ -124,9 +124,11 @@ class World:
         self.engine, self.prover, self.nodes = FakeEngine(target), FakeProver(), FakeNodes()
         self.manifests = Manifests(folder / "manifests")
         self.host = FakeHost()
+        jobs = self.settings.jobs
         mounts = RestoreMounts(
-            folder / "mounts.json", folder / "mounts", self.host, self.clock, lambda _: self.snapshots, snapshot_name
-        )
+            folder / "mounts.json", folder / "mounts", self.host, self.clock, lambda _: self.snapshots,
+            lambda name: jobs[name].target if name in jobs else None, snapshot_name,
+        )  # fmt: skip
         self.mounts = mounts
         observer = Observer(self.settings, self.nodes, lambda _: self.snapshots, self.engine, mounts.found, self.clock)
         applier = Applier(
