@@ -32,7 +32,7 @@ from tests.support.runbook import commands
 MACHINES = WITH_VAULT
 NAMES = {
     "labstore1004": "alpha",
-    "vg0": "lab",
+    "-L 8193G misc": "-L 332M lab",
     "8193G": "332M",
     "tools home": "tools shared/tools/home",
     "/srv/tools/restored/": "/srv/tools/shared/tools/restored/",

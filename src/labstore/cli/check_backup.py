@@ -23,9 +23,9 @@ from labstore.telemetry.words import safe
 def check_backup(as_json: bool, chosen: Chosen) -> None:
     """Check backups, as monitoring wants it: one line and performance data.
 
-    CRITICAL when the newest generation that is proven to restore is older than the job's alert_after, whatever its
-    last run said; when there is none; when a job has never reported. WARNING when something waits for a person. Run it
-    on the backup host.
+    CRITICAL when the newest generation that is proven to restore is older than the job's alert_after, or there is none;
+    when the last run failed; when a job has never reported. WARNING when something waits for a person. Run it on the
+    backup host.
 
     \b
     Example:

@@ -83,7 +83,7 @@ def nfs_exportd(
 
     \b
     Example:
-      nfs-exportd --config-path /etc/nfs-mounts.yaml --os-cloud novaobserver --interval 300
+      nfs-exportd --config-path /etc/nfs-mounts.yaml --interval 300
     """
     from labstore.daemons.exportd import serve  # noqa: PLC0415 - not for --help
 

@@ -78,7 +78,7 @@ def block_sync(
 
     \b
     Example:
-      block_sync labstore1005 tools tools-project tools-snap backup tools-project tools-project-snap 2T
+      block_sync labstore1005 misc tools tools-snap backup tools tools-keep 2T
     """
     from labstore.cli import old_backup  # noqa: PLC0415 - not for --help
 

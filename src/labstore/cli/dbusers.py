@@ -63,7 +63,7 @@ only_option = click.option("--only", "only", metavar="NAME", multiple=True, help
 def dbusers() -> None:
     """Database accounts of tools and users: show, plan, apply, remove, rotate, limit.
 
-    Reading is always safe. What writes shows first what it would do.
+    Reading is always safe. `limit` writes at once; everything else that writes shows first what it would do.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ import click
 
 from labstore.assembly import SiteSource
 from labstore.assembly_dbusers import ROOM, AccountHands, AccountsRoom, accounts_of, alive_file
-from labstore.cli.exit import Exit, Stop
+from labstore.cli.exit import Exit, Stop, not_installed
 from labstore.cli.options import Chosen
 from labstore.cli.output import line, waiting
 from labstore.dbusers.cycle import DbCycle, Proposal
@@ -66,7 +66,7 @@ def room(chosen: Chosen, files_only: bool = False) -> AccountsRoom:
 def ldap_at_hand(here: AccountsRoom) -> None:
     """Ends the command where the site asks LDAP and the package for that is missing."""
     if isinstance(here.settings.directory, LdapSettings) and find_spec("ldap") is None:
-        raise Stop(Exit.FAILED, "error: python-ldap is not installed", "pip install 'labstore[ldap]'")
+        raise not_installed("python-ldap", pinned=False)
 
 
 @contextlib.contextmanager

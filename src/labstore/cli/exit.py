@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -69,6 +70,13 @@ class Stop(click.ClickException):
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - errors go to standard error, whatever click asks
         click.echo(self.format_message(), err=True)
+
+
+def not_installed(package: str, pinned: bool = True) -> Stop:
+    """Ends the command for want of a package. What brings it is said whole: no index has labstore."""
+    what = "--require-hashes -r requirements/run.txt" if pinned else package
+    where = " in labstore's source (docs/operations/install.md)" if pinned else ""
+    return Stop(Exit.FAILED, f"error: {package} is not installed", f"{sys.prefix}/bin/pip install {what}{where}")
 
 
 class Reported(Stop):

@@ -189,18 +189,21 @@ def switchover(
 
 @failover.command()
 @down_overrides
+@dry_run
 @yes
 @json_option
 @site_options
-def abort(yes: bool, as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
+def abort(dry_run: bool, yes: bool, as_json: bool, overrides: frozenset[Override], chosen: Chosen) -> None:
     """Go back to serving from this node, after a `down` or a switchover that got stuck.
+
+    Run it on the node that shall serve again: what the other one has taken up without serving is taken from it first.
 
     \b
     Example:
       labstore failover abort
     """
     with moving(parts(chosen), as_json) as mover:
-        run_verb(mover, "abort", Wish(overrides), False, yes, as_json)
+        run_verb(mover, "abort", Wish(overrides), dry_run, yes, as_json)
 
 
 @failover.command()

@@ -81,7 +81,7 @@ def _proposal(mover: PairMover, verb: str, wish: Wish, to: HostName | None) -> P
         return mover.propose_up(wish)
     if verb == "down":
         return mover.propose_down(wish)
-    return mover.propose_switchover(to, wish) if verb == "switchover" else None
+    return mover.propose_switchover(to, wish) if verb == "switchover" else mover.propose_abort(wish)
 
 
 def agreed(yes: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -91,11 +92,22 @@ def _cells(facts: NodeFacts, view: PairView) -> dict[str, str]:
         units = value(facts.units, UnitsFound())
         cells["units"] = f"{len(units.active)} of {len(pair.settings.units)} run"
     runs = value(facts.runs, RunsFound())
+    cells["served last"] = _moment(runs.last_active)
     cells["run"] = runs.running or (f"unfinished {runs.unfinished} at {runs.at_step}" if runs.unfinished else "none")
     files = value(facts.files, FilesFound())
     cells["files"] = "as wanted" if not files.differences else f"{len(files.differences)} differences"
     cells["site file"] = files.config
     return cells
+
+
+def _moment(stamp: str) -> str:
+    """A moment of a node's clock, in local time; as it is where that is none."""
+    if not stamp:
+        return "never"
+    try:
+        return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return safe(stamp)
 
 
 def _lacking(facts: NodeFacts, aspect: Aspect, otherwise: str) -> str:

@@ -56,8 +56,8 @@ COMMANDS: Mapping[str, Place] = {
 }
 
 
-EXTRAS: Mapping[str, str] = {"pymysql": "mariadb", "blake3": "backup", "xxhash": "backup", "zstandard": "backup"}
-"""Packages that not every site needs, and the extra that brings each."""
+EXTRAS = frozenset({"pymysql", "blake3", "xxhash", "zstandard"})
+"""Packages that not every site needs."""
 
 
 class Commands(click.Group):
@@ -73,10 +73,12 @@ class Commands(click.Group):
         try:
             command = getattr(importlib.import_module(place.module), place.name)
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(str(error.name).partition(".")[0])
-            if extra is None:
+            package = str(error.name).partition(".")[0]
+            if package not in EXTRAS:
                 raise
-            raise click.ClickException(f"{error.name} is not installed: pip install 'labstore[{extra}]'") from None
+            from labstore.cli.exit import not_installed  # noqa: PLC0415 - where nothing is missing, nobody needs it
+
+            raise not_installed(package) from None
         assert isinstance(command, click.Command)
         _collect_again()
         return command
@@ -91,7 +93,8 @@ class Commands(click.Group):
 def labstore() -> None:
     """Shared storage for the projects of an OpenStack cloud.
 
-    Reading is always safe. What writes shows first what it would do.
+    Reading is always safe. What moves the service, and what takes exports or accounts
+    away, shows first what it would do; the help of each command says what it does.
 
     \b
     Examples:

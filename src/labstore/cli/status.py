@@ -39,7 +39,7 @@ def status(as_json: bool, chosen: Chosen) -> None:
     """One screen: how everything is, what waits for a person, and what to do next.
 
     Reads the newest record of every room; asks nothing else. Ends with 0 if all is well, 1 if something failed or does
-    not run, 3 if something waits for a decision, 4 if something is in doubt.
+    not run, 3 if something waits for a decision, 4 if something is in doubt, 5 if the site file cannot be taken.
 
     \b
     Example:

@@ -6,7 +6,7 @@ import ipaddress
 
 import click
 
-from labstore.cli.exit import Exit, Stop
+from labstore.cli.exit import not_installed
 from labstore.cli.options import Chosen, Told, site_options
 from labstore.system.identity import become_owner_of, node_name
 
@@ -43,8 +43,7 @@ def run(listen: str, allow_host: tuple[str, ...], chosen: Chosen) -> None:
 
         from labstore.web.app import create_app  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
-        message, remedy = f"error: {error.name} is not installed", "pip install 'labstore[web]'"
-        raise Stop(Exit.FAILED, message, remedy) from None
+        raise not_installed(str(error.name)) from None
     source = chosen.source()
     become_owner_of(source().state_dir)
     click.echo(f"http://{_in_url(host)}:{port}/", err=True)

@@ -106,7 +106,7 @@ def _cluster(name: ClusterName, file: ClusterFile) -> Cluster:
             for each, volume in file.volumes.items()
         ),
         exports_dir=file.exports_dir,
-        ganesha=Ganesha(file.ganesha.config, file.ganesha.bus, file.ganesha.port),
+        ganesha=Ganesha(file.ganesha.bus),
         export_root=file.export_root,
     )
 

@@ -62,9 +62,7 @@ class VolumeFile(Section):
 
 
 class GaneshaFile(Section):
-    config: FileText = _set("/etc/ganesha/labstore.conf", "the main configuration file")
     bus: BusText = _set("unix:path=/run/dbus/system_bus_socket", "the D-Bus on which it listens")
-    port: Whole = _set(2049, "its NFS port", ge=1, le=65535)
 
 
 class ClusterFile(Section):

@@ -103,13 +103,14 @@ class Hands:
 
     def _stop_units(self, _order: Order) -> Said:
         self.places.units.unlink(missing_ok=True)
-        self.tools.units.stop(self.pair.settings.units, self.pair.settings.deadlines.units)
+        self.tools.units.stop(self.tools.units.there(self.pair.settings.units), self.pair.settings.deadlines.units)
         return Said()
 
     def _start_units(self, _order: Order) -> Said:
         """They are not waited for: clients are served without them. One that fails is seen in the status."""
         _mark(self.places.units)
-        self.tools.units.start(self.pair.settings.units, self.pair.settings.deadlines.units, wait=False)
+        units = self.tools.units.there(self.pair.settings.units)
+        self.tools.units.start(units, self.pair.settings.deadlines.units, wait=False)
         return Said()
 
     # --- the network ------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ class PairMover:
     def propose_up(self, wish: Wish = Wish()) -> Proposal:
         """What `up` would do. Changes nothing. Raises StepFailed where this node cannot be looked at."""
         facts = self._mover(self.own).look()
-        return Proposal("up", (Part(str(self.own.name), self._up(self.own, self._asked(self.partner), wish)(facts)),))
+        return self._here("up", self._up(self.own, self._asked(self.partner), wish)(facts))
 
     def up(self, wish: Wish = Wish(), verb: str = "up") -> Run:
         """Let this node serve. Raises StepFailed, Locked before anything was begun."""
@@ -259,6 +259,21 @@ class PairMover:
 
     # --- abort ------------------------------------------------------------------------------------------------------
 
+    def propose_abort(self, wish: Wish = Wish()) -> Proposal | None:
+        """What `abort` would do; None where it does nothing, because the partner serves. Changes nothing. Raises
+        StepFailed where this node cannot be looked at."""
+        partner, own = self._asked(self.partner), self._mover(self.own).look()
+        if not isinstance(partner, Fact):
+            return self._here("abort", self._up(self.own, partner, wish)(own))
+        state = node_state(partner.value, self.pair)
+        if state is NodeState.SERVING:
+            return None
+        if state is NodeState.IDLE:
+            return self._here("abort", self._up(self.own, partner, wish)(own))
+        down = self._down(self.partner, _although_none_takes_over(wish))(partner.value)
+        up = self._up(self.own, partner, wish, moving=True)(own)
+        return Proposal("abort", (Part(str(self.partner.name), down), Part(str(self.own.name), up)))
+
     def abort(self, wish: Wish = Wish()) -> Run:
         """Back to serving from this node, after a `down` or a switchover that got stuck. What the partner has begun to
         take up is taken from it first; a partner that serves is left alone. Raises StepFailed, Locked before anything
@@ -287,11 +302,13 @@ class PairMover:
 
     def _taken_back(self, wish: Wish) -> Moved:
         """The partner serves nobody yet, so nothing is lost by its stopping."""
-        allowed = Wish(wish.overrides | {Override.ALLOW_OUTAGE}, wish.proof)
         with self._held("abort", self.partner):
-            return self._mover(self.partner).move("abort", self._down(self.partner, allowed))
+            return self._mover(self.partner).move("abort", self._down(self.partner, _although_none_takes_over(wish)))
 
     # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _here(self, verb: str, plan: MovePlan) -> Proposal:
+        return Proposal(verb, (Part(str(self.own.name), plan),))
 
     def _moved(self, verb: str, node: StorageNode, decide: Decide) -> Run:
         moved = self._mover(node).move(verb, decide)
@@ -309,6 +326,10 @@ class PairMover:
     def _held(self, verb: str, node: StorageNode) -> Iterator[None]:
         with node.hold(f"labstore failover {verb}, run {self.run}"):
             yield
+
+
+def _although_none_takes_over(wish: Wish) -> Wish:
+    return Wish(wish.overrides | {Override.ALLOW_OUTAGE}, wish.proof)
 
 
 def _unasked(now: datetime) -> Missing:

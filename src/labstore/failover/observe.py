@@ -51,7 +51,7 @@ from labstore.system.lvm import Lvm
 from labstore.system.mounts import Device, Mounts, below, of_device
 from labstore.system.nfsd import Nfsd, NoAnswer, identity, recorded_clients, recorded_in
 from labstore.system.nft import Nft, NftFailed
-from labstore.system.units import Units
+from labstore.system.units import ABSENT, Units
 
 NFSDCLD, MOUNTD = "nfsdcld.service", "nfs-mountd.service"
 HERE = "127.0.0.1"
@@ -266,6 +266,7 @@ class Observer:
         return UnitsFound(
             active=frozenset(u for u, state in states.items() if state in ("active", "activating", "reloading")),
             failed=frozenset(unit for unit, state in states.items() if state == "failed"),
+            absent=frozenset(unit for unit, state in states.items() if state == ABSENT),
             allowed=self.places.units.exists(),
         )
 

@@ -43,6 +43,7 @@ from labstore.reports.failover import (
     StandsAlone,
     TwoAddresses,
     TwoPrimaries,
+    UnitAbsent,
     UnitFailed,
     WithoutRedundancy,
 )
@@ -315,8 +316,11 @@ def _of_service(facts: NodeFacts, pair: Pair) -> Iterator[Report]:
     for volume, found in value(facts.mounts, {}).items():
         if found.state in (MountState.FOREIGN, MountState.READ_ONLY):
             yield MountForeign(node, str(volume), found.state.value)
-    for unit in sorted(value(facts.units, UnitsFound()).failed):
+    units = value(facts.units, UnitsFound())
+    for unit in sorted(units.failed):
         yield UnitFailed(node, unit, "it is in systemd's state failed")
+    for unit in sorted(units.absent):
+        yield UnitAbsent(node, unit, str(pair.cluster.name))
 
 
 def _lacks(facts: NodeFacts, pair: Pair, server: ServerFound) -> Iterator[str]:
@@ -382,10 +386,10 @@ def _next(state: PairState, view: PairView, active: str | None) -> str:
             f"`labstore failover up --partner-is-off {silent[0] if silent else 'NODE'}` on the other"
         ),
         PairState.STAND_ALONE: "`labstore failover resolve` finds out why, and reconnects",
-        PairState.SUSPENDED: "see the fence handler's log; then `drbdadm resume-io RESOURCE`",
+        PairState.SUSPENDED: "`journalctl -k -g fence-peer` says why; mend that, then `drbdadm resume-io RESOURCE`",
         PairState.SPLIT_BRAIN: "`labstore failover resolve` shows what each choice loses",
         PairState.TWO_ADDRESSES: "`labstore failover down` on the node that is not Primary, at once",
-        PairState.TWO_PRIMARIES: "`labstore failover down` on the node that clients do not use, at once",
+        PairState.TWO_PRIMARIES: "`labstore failover down --allow-outage` on the node that clients do not use, at once",
         PairState.NOT_SET_UP: "`labstore failover init` for a new pair; `labstore failover boot` after a reboot",
         PairState.UNKNOWN: "run it on one of the nodes; see the reasons above",
     }[state] + ("" if active is None or state is not PairState.HEALTHY else f"; {active} serves")

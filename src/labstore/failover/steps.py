@@ -180,7 +180,7 @@ def _stop_units(_order: Order, facts: NodeFacts, _pair: Pair) -> Met:
 def _start_units(_order: Order, facts: NodeFacts, pair: Pair) -> Met:
     """A unit that failed was started; that it failed is said, and clients are served all the same."""
     wanted = frozenset(map(str, pair.settings.units))
-    return _judged(facts.units, lambda found: found.allowed and wanted <= found.active | found.failed)
+    return _judged(facts.units, lambda found: found.allowed and wanted <= found.active | found.failed | found.absent)
 
 
 def _block(_order: Order, facts: NodeFacts, pair: Pair) -> Met:

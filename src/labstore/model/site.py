@@ -88,11 +88,9 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Ganesha:
-    """How labstore reaches NFS-Ganesha: its main configuration file, its D-Bus address, its NFS port."""
+    """How labstore reaches NFS-Ganesha: its D-Bus address."""
 
-    config: Path = Path("/etc/ganesha/labstore.conf")
     bus: str = "unix:path=/run/dbus/system_bus_socket"
-    port: int = 2049
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,13 @@ class BarrierFound:
 
 @dataclass(frozen=True, slots=True)
 class UnitsFound:
-    """Of the units that run on the active node only: which run, which failed, and whether they may start here."""
+    """Of the units that run on the active node only: which run, which failed, whether they may start here, and which
+    cannot, because systemd does not have them or they are masked."""
 
     active: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     allowed: bool = False
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class NoHelper(Fault):
         return f"the Python library {self.library} is not installed"
 
     def remedy(self) -> str:
-        return "install labstore[backup]"
+        return "install what requirements/run.txt names (docs/operations/install.md)"
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ class IoSuspended(Report):
         return f"{self.node}: DRBD holds all writes to resource {self.resource}: {self.why}"
 
     def remedy(self) -> str:
-        return "the fence handler could not outdate the partner; see its log, then `drbdadm resume-io`"
+        return "`journalctl -k -g fence-peer` says how the handler ended; mend that, then `drbdadm resume-io RESOURCE`"
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class TwoPrimaries(Report):
         return f"resource {self.resource} is Primary on both nodes: two machines may be writing different data"
 
     def remedy(self) -> str:
-        return "run `labstore failover down` on the node that clients do not use, at once"
+        return "run `labstore failover down --allow-outage` on the node that clients do not use, at once"
 
 
 @dataclass(frozen=True)
@@ -467,6 +467,22 @@ class UnitFailed(Report):
 
 
 @dataclass(frozen=True)
+class UnitAbsent(Report):
+    node: str
+    unit: str
+    cluster: str
+
+    code = "failover-unit-absent"
+    severity = Severity.NOTICE
+
+    def message(self) -> str:
+        return f"{self.node}: systemd has no {self.unit}, or it is masked: it does not run where the service is"
+
+    def remedy(self) -> str:
+        return f"install or unmask it; or take it out of failover.{self.cluster}.units"
+
+
+@dataclass(frozen=True)
 class Evicted(Report):
     node: str
     holder: str
@@ -505,10 +521,13 @@ class HoldsData(Report):
     severity = Severity.ERROR
 
     def message(self) -> str:
-        return f"{self.node}: {self.device} is not empty: {self.found}"
+        return f"{self.node}: {self.device} cannot be taken: {self.found}"
 
     def remedy(self) -> str:
-        return "if it may be destroyed, empty it yourself (wipefs, blkdiscard or dd), then run init again"
+        return (
+            "make it if it is not there, release it if it is in use; what it holds and may be destroyed you empty "
+            "yourself (wipefs, blkdiscard or dd); then run init again"
+        )
 
 
 @dataclass(frozen=True)

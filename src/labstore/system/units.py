@@ -8,19 +8,27 @@ from dataclasses import dataclass
 from labstore.formats.systemd_show import blocks
 from labstore.ports.host import Command, Host
 
+ABSENT = "absent"
+"""The state of a unit that systemd does not have, or that somebody masked: starting or stopping it would fail."""
+_NOT_THERE = frozenset({"not-found", "masked"})
+
 
 @dataclass(frozen=True)
 class Units:
     host: Host
 
     def states(self, units: Iterable[str]) -> Mapping[str, str]:
-        """ActiveState by unit as it was asked for (`inactive` for one that does not exist). Raises CommandFailed."""
+        """ActiveState by unit as it was asked for, or ABSENT. Raises CommandFailed."""
         names = list(units)
         if not names:
             return {}
-        done = self.host.run(Command.of("systemctl", "show", "--property=Id,ActiveState", "--", *names))
+        done = self.host.run(Command.of("systemctl", "show", "--property=Id,LoadState,ActiveState", "--", *names))
         found = blocks(done.stdout)
-        return {name: block.get("ActiveState", "") for name, block in zip(names, found, strict=False)}
+        return {name: _state(block) for name, block in zip(names, found, strict=False)}
+
+    def there(self, units: Iterable[str]) -> list[str]:
+        """Those of the units that can be started and stopped. Raises CommandFailed."""
+        return [name for name, state in self.states(units).items() if state != ABSENT]
 
     def start(self, units: Iterable[str], deadline: float, wait: bool = True) -> None:
         """Start all; one that had failed before is tried again. Raises CommandFailed if one fails while it is waited
@@ -50,3 +58,9 @@ class Units:
 
     def disable(self, units: Iterable[str]) -> None:
         self.host.run(Command.of("systemctl", "disable", "--", *units, deadline=60.0))
+
+
+def _state(block: Mapping[str, str]) -> str:
+    """One that was masked while it runs still runs."""
+    active = block.get("ActiveState", "")
+    return ABSENT if block.get("LoadState") in _NOT_THERE and active in ("", "inactive") else active

@@ -129,14 +129,14 @@ def test_explain_shows_value_origin_unit_and_meaning() -> None:
     result = run("explain", "exports.listing", "--file", EXAMPLE)
     assert result.exit_code == 0
     assert result.stdout == (
-        f"exports.listing = 5m    ({EXAMPLE}:57)\n    how often everything is listed [ms, s, m, h, d, w]\n"
+        f"exports.listing = 5m    ({EXAMPLE}:56)\n    how often everything is listed [ms, s, m, h, d, w]\n"
     )
 
 
 def test_explain_as_json() -> None:
     (row,) = json.loads(run("explain", "exports.listing", "--json", "--file", EXAMPLE).stdout)
     assert row["value"] == "5m"
-    assert row["origin"] == f"{EXAMPLE}:57"
+    assert row["origin"] == f"{EXAMPLE}:56"
 
 
 def test_explain_of_an_unknown_setting_is_a_usage_error() -> None:

@@ -73,7 +73,7 @@ def test_a_project_may_have_its_own_volume(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_server_that_is_not_run_are_pointed_at(tmp_path: Path) -> None:
-    found = loaded(tmp_path / "site.yaml", base_with("primary:\n", "primary:\n    ganesha: {port: 2050}\n"))
+    found = loaded(tmp_path / "site.yaml", base_with("primary:\n", "primary:\n    ganesha: {bus: 'unix:path=/bus'}\n"))
     (notice,) = found.notices
     assert (notice.line, notice.column) == (4, 5)
     assert notice.problem == "clusters.primary.ganesha has no effect: its backend is knfsd"

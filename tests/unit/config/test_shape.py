@@ -43,7 +43,12 @@ WRONG = [
     ("[nfs.svc.example.org]", "[•'nfs svc']", "'nfs svc' is not a host name", "a host name"),
     ("{n1: {address: 10.64.37.19}, n2: {}}", "{•'n 1': {}}", "'n 1' is not a host name", "a host name"),
     ("primary:\n", "primary:\n    backend: •kernel\n", "'kernel' is none of: knfsd or ganesha", "known are"),
-    ("primary:\n", "primary:\n    ganesha: {port: •70000}\n", "70000 is more than 65535", "1 to 65535"),
+    (
+        "primary:\n",
+        "primary:\n    ganesha: {•port: 2049}\n",
+        "clusters.primary.ganesha.port: unknown key",
+        "known are: bus",
+    ),
     ("primary:\n", "primary:\n    ganesha: {bus: •'tcp:host=x'}\n", "is not a D-Bus address", "unix:path="),
     (HOME, HOME.replace('}"}', '}", squash: •rot}'), "'rot' is none of", "did you mean 'root'?"),
     (HOME, HOME.replace('}"}', '}", sync: •1}'), "true or false is wanted, not 1", "without quotes"),

@@ -8,7 +8,7 @@ import pytest
 
 from labstore.failover.states import PairState
 from labstore.failover.steps import Met, met, value
-from labstore.ports.storage_node import Aspect, Do, Order, RunsFound, ServerFound
+from labstore.ports.storage_node import Aspect, Do, Order, RunsFound, ServerFound, UnitsFound
 from tests.support.fake_cluster import Killed, World
 from tests.unit.failover.test_crash import ALPHA, BETA, PLAIN, mover, served_by_alpha
 from tests.unit.failover.worlds import pair, serving
@@ -80,6 +80,31 @@ def test_a_target_that_is_half_up_is_not_taken_down_by_what_is_said() -> None:
     named = mover(world).named()
     assert named.state is PairState.HALF_UP
     assert named.next.startswith("`labstore failover switchover` goes on; `labstore failover abort` on alpha goes back")
+
+
+def test_what_abort_would_do_is_shown_and_is_what_it_does() -> None:
+    """A target that is half up gives back what it has before the source serves again."""
+    twin, world = served_by_alpha(PLAIN), served_by_alpha(PLAIN)
+    moments = twin.log_of(lambda: mover(twin).switchover())
+    world.kill_at = world.ticks + moments.index("beta: after mount:state")
+    with pytest.raises(Killed):
+        mover(world).switchover()
+    proposal = mover(world).propose_abort()
+    assert proposal is not None and not proposal.refusals
+    assert [part.node for part in proposal.parts] == ["beta", "alpha"]
+    assert world.serving() is None, "only shown"
+    run = mover(world).abort()
+    assert run.done and world.serving() == ALPHA
+    done = [key for _, moved in run.moves for key in (result.key for result in moved.results)]
+    shown = [step.key for part in proposal.parts for step in part.plan.steps]
+    assert set(shown) <= set(done)
+    assert mover(world, BETA).propose_abort() is None, "the partner serves"
+
+
+def test_a_unit_that_is_not_there_keeps_no_move_from_its_end() -> None:
+    absent = UnitsFound(frozenset(), frozenset(), True, frozenset(map(str, pair().settings.units)))
+    assert absent.absent and met(Order(Do.START_UNITS), serving(units=absent), pair()) is Met.YES
+    assert met(Order(Do.START_UNITS), serving(units=UnitsFound(allowed=True)), pair()) is Met.NO
 
 
 def test_a_server_whose_threads_were_ended_writes_down_nothing() -> None:

@@ -89,7 +89,7 @@ STATES: list[tuple[PairState, NodeFacts | Missing, NodeFacts | Missing, str]] = 
         PairState.TWO_PRIMARIES,
         active(connection=APART),
         serving(BETA, replication=replicated(role=P, connection=APART), addresses=frozenset()),
-        "`labstore failover down` on the node that clients do not use, at once",
+        "`labstore failover down --allow-outage` on the node that clients do not use, at once",
     ),
     (PairState.NOT_SET_UP, node(replication={}), node(BETA, replication={}), "labstore failover init"),
     (PairState.UNKNOWN, silent("alpha"), silent(), "run it on one of the nodes"),
@@ -143,6 +143,7 @@ FINDINGS: list[tuple[NodeFacts, str, str]] = [
         "read-only",
     ),
     (serving(units=UnitsFound(frozenset(), frozenset({UNIT}), True)), "failover-unit-failed", UNIT),
+    (serving(units=UnitsFound(frozenset(), frozenset(), True, frozenset({UNIT}))), "failover-unit-absent", UNIT),
     (serving(runs=RunsFound("", "down", "block", "t")), "run-unfinished", "block"),
     (
         serving(files=FilesFound("digest", "1", ("/etc/drbd.d/tools.res differs",))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labstore.ports.host import CommandFailed
-from labstore.system.units import Units
+from labstore.system.units import ABSENT, Units
 from tests.support.fake_host import FakeHost, Scripted
 
 START, RESET = ("systemctl", "start"), ("systemctl", "reset-failed")
@@ -41,3 +41,32 @@ def test_nothing_is_asked_about_no_units() -> None:
     units.start([], 10.0)
     units.stop([], 10.0)
     assert units.states([]) == {}
+
+
+SHOW = ("systemctl", "show", "--property=Id,LoadState,ActiveState", "--")
+CAPTURE = """\
+Id=labstore-exportd.service
+LoadState=not-found
+ActiveState=inactive
+
+Id=cron.service
+LoadState=loaded
+ActiveState=active
+
+Id=atd.service
+LoadState=masked
+ActiveState=inactive
+
+Id=dbus.service
+LoadState=masked
+ActiveState=active
+"""
+
+
+def test_what_systemd_does_not_have_or_must_not_start_is_absent() -> None:
+    names = ["labstore-exportd.service", "cron.service", "atd.service", "dbus.service"]
+    host = FakeHost(Scripted((*SHOW, *names), stdout=CAPTURE), Scripted((*SHOW, *names), stdout=CAPTURE))
+    states = Units(host).states(names)
+    assert states == dict(zip(names, (ABSENT, "active", ABSENT, "active"), strict=True))
+    assert Units(host).there(names) == ["cron.service", "dbus.service"]
+    host.done()

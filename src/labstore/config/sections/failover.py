@@ -171,9 +171,12 @@ class FailoverFile(Section):
     grace: Whole = setting(90, "seconds that clients have to take back their locks", ge=10, le=3600)
     manage_gids: Flag = setting(True, "groups of users come from this server, not from the client")
     mount_options: list[MountOption] = setting(["noatime"], "options of the volumes' mounts")
-    units: list[UnitText] = setting([], "systemd units that run on the active node only")
+    units: list[UnitText] = setting(
+        ["labstore-exportd.service"],
+        "systemd units that run on the active node only; one that is not there is passed over",
+    )
     serve_at_boot: Flag = setting(
-        True, "after a power cut of both, the node that served last serves again, once it sees its partner"
+        True, "after a power cut of both, the node that served last serves again if its partner comes within 10 minutes"
     )
     fence: FenceFile | None = optional("a command that proves that a node is off", "a person has to say so")
     channel: ChannelFile = part(ChannelFile, "how the nodes reach each other: ssh")
