@@ -42,7 +42,6 @@ failover:
     threads: 8
     lease: 30
     grace: 90
-    units: [labstore-exportd.service]
     channel: {{connect_deadline: 60s, answer_deadline: 3m}}
     deadlines: {{units: 2m, server: 2m, unmount: 1m, promote: 2m, demote: 1m, exports: 2m, verify: 4m}}
     replication:

@@ -66,6 +66,28 @@ def test_a_server_that_cannot_end_is_named_and_waited_for(lab: Lab) -> None:
     kept(load, lab["beta"])
 
 
+@pytest.mark.deadline(1500)
+def test_a_unit_that_a_node_lacks_keeps_no_move_from_its_end(lab: Lab) -> None:
+    """Masked on one node, and not there at all on the other but for the drop-in that `init` wrote."""
+    alpha, beta, unit = lab["alpha"], lab["beta"], "labstore-exportd.service"
+    load = Load(lab["client"], MOUNT).start()
+    place = alpha.out(f"systemctl show --property=FragmentPath --value {unit}")
+    beta.run(f"mv {place} /root/ && systemctl mask {unit}")
+    failover(alpha, "switchover --yes", deadline=600)
+    load.moves(120, "on beta")
+    named = status(beta)
+    assert named["state"] == "healthy" and f"beta: systemd has no {unit}, or it is masked" in str(named), named
+    alpha.run(f"mv {place} /root/ && systemctl daemon-reload")
+    assert alpha.out(f"systemctl show --property=LoadState --value {unit}") == "not-found"
+    failover(beta, "switchover --yes", deadline=600)
+    load.moves(120, "on alpha again")
+    assert f"alpha: systemd has no {unit}" in str(status(alpha))
+    alpha.run(f"mv /root/{unit} {place} && systemctl daemon-reload")
+    beta.run(f"systemctl unmask {unit} && mv /root/{unit} {place} && systemctl daemon-reload")
+    untouched(load)
+    kept(load, alpha)
+
+
 @pytest.mark.deadline(900)
 def test_a_server_whose_threads_were_ended_by_hand_is_started_anew(lab: Lab) -> None:
     """Its unit takes it for started; starting it does nothing. Stopping it empties mountd's table."""
