@@ -12,6 +12,7 @@ from labstore.exports.backends.knfsd import Knfsd
 from labstore.formats.exports5 import read_etab
 from labstore.model.exports import ExportTable
 from labstore.model.names import ExportPath
+from labstore.ports.export_server import PartlyServed
 from labstore.ports.host import Command, Completed
 from labstore.reconcile.facts import Missing
 from labstore.reconcile.runner import StepFailed
@@ -195,6 +196,29 @@ def test_a_change_behind_our_back_is_drift_and_is_put_right(lab: KnfsdLab) -> No
     assert seen(lab.server).drift == (path,)
     assert lab.server.apply(table(lab, tools=("10.0.0.1",)), 1) == 1
     assert lab.admitted(path) == {"10.0.0.1"}
+
+
+def test_a_directory_that_leads_elsewhere_holds_up_no_other(lab: KnfsdLab) -> None:
+    """exportfs follows links: what is served has another path. Clients of other shares still come and go."""
+    lab.server.apply(table(lab, maps=("10.0.0.9",), tools=("10.0.0.1", "10.0.0.2")), 1)
+    (lab.root / "maps").rename(lab.root / "elsewhere")
+    (lab.root / "maps").symlink_to("elsewhere")
+    moved, other = ExportPath(f"{lab.root}/maps"), ExportPath(f"{lab.root}/tools")
+    wanted = table(lab, maps=("10.0.0.9",), tools=("10.0.0.1",))
+    with pytest.raises(StepFailed) as first:
+        lab.server.apply(wanted, 2)
+    assert not isinstance(first.value, PartlyServed), "nothing was wrong before"
+    assert f"leads to {lab.root}/elsewhere" in str(first.value)
+    with pytest.raises(PartlyServed) as partly:
+        lab.server.apply(wanted, 3)
+    assert partly.value.paths == (moved,)
+    found = seen(lab.fresh())
+    assert (found.generation, found.stored, found.drift) == (3, wanted, (ExportPath(f"{lab.root}/elsewhere"), moved))
+    assert lab.admitted(other) == {"10.0.0.1"}
+    (lab.root / "maps").unlink()
+    (lab.root / "elsewhere").rename(lab.root / "maps")
+    assert lab.server.apply(wanted, 3) == 1
+    assert seen(lab.server).drift == ()
 
 
 def test_a_file_of_the_same_name_is_not_overwritten(lab: KnfsdLab) -> None:

@@ -251,6 +251,19 @@ def test_a_token_that_dies_is_replaced_once(site: Site) -> None:
     assert site.cloud.count("auth/tokens") == 2
 
 
+def test_servers_of_a_project_whose_tokens_died_are_not_gone(tmp_path: Path) -> None:
+    """Several are asked at a time, and each meets the 401: none may go on with the login's token, with which Nova has
+    never heard of a server of another project."""
+    with serving(World(), latency=0.01) as cloud:
+        site = Site(cloud, tmp_path)
+        living = site.inventory.listing().instances()
+        assert set(site.inventory.confirm(living).values()) == {Presence.PRESENT}
+        for token in [token for token in site.world.tokens if token != next(iter(site.world.tokens))]:
+            del site.world.tokens[token]
+        assert len(site.world.tokens) == 1, "the login's"
+        assert set(site.inventory.confirm(living).values()) == {Presence.PRESENT}
+
+
 def test_a_fresh_token_that_is_refused_is_not_replaced(site: Site) -> None:
     snapshot = site.inventory.listing()
     site.rules({"service": "nova", "status": 401})

@@ -11,7 +11,7 @@ from labstore.model.cloud import AddressKind, Instance, InstanceAddress, Presenc
 from labstore.model.exports import ExportTable
 from labstore.model.names import ExportPath
 from labstore.model.site import Volume
-from labstore.ports.export_server import Served
+from labstore.ports.export_server import PartlyServed, Served
 from labstore.ports.inventory import RegionView, Snapshot
 from labstore.ports.node import VolumeState
 from labstore.reconcile.facts import Answer, Fact, Missing
@@ -153,6 +153,8 @@ class FakeExportServer:
             self.writes += 1
         try:
             return self._tell(table)
+        except PartlyServed:
+            raise
         except StepFailed:
             self.stored, self.generation = before
             raise

@@ -293,6 +293,8 @@ class ExportDaemon:
             log.error(failure.report.message(), code=failure.report.code, remedy=failure.report.remedy())
             return
         self._active = True
+        for report in (result.report for result in applied.results if result.report):
+            log.error(report.message(), code=report.code, remedy=report.remedy())
         log.info("serving what was last known good", generation=applied.generation, calls=applied.calls)
 
     def _prune(self, cycle: ExportCycle) -> None:

@@ -15,7 +15,7 @@ from labstore.formats.exports5 import option_text
 from labstore.model.address import Client
 from labstore.model.names import ExportPath
 from labstore.ports.clock import Clock
-from labstore.ports.export_server import ExportServer
+from labstore.ports.export_server import ExportServer, PartlyServed
 from labstore.reconcile.record import Outcome, Result
 from labstore.reconcile.runner import StepFailed
 
@@ -62,7 +62,10 @@ class Applier:
         table = after(facts.served.stored, steps)
         grants = granted_after(facts, goal, table)
         if table == facts.served.stored and facts.served.generation is not None:
-            calls = self.server.apply(table, facts.served.generation)
+            try:
+                calls = self.server.apply(table, facts.served.generation)
+            except PartlyServed as partly:
+                return Applied(_but(steps, partly), facts.served.generation, partly.calls)
             return Applied(_done(steps), facts.served.generation, calls)
         number = self.history.begin(
             grants,
@@ -76,6 +79,9 @@ class Applier:
         )
         try:
             calls = self.server.apply(table, number)
+        except PartlyServed as partly:
+            self.history.commit(number)
+            return Applied(_but(steps, partly), number, partly.calls)
         except StepFailed:
             self.settle()
             raise
@@ -112,6 +118,19 @@ def _options(step: ExportStep) -> Mapping[str, str] | None:
 
 def _done(steps: Iterable[ExportStep]) -> tuple[Result, ...]:
     return tuple(Result(step.key, Outcome.DONE) for step in steps)
+
+
+def _but(steps: Iterable[ExportStep], partly: PartlyServed) -> tuple[Result, ...]:
+    """All done but those of the paths that are not served as wanted; where none of these is among the steps, the first
+    of the paths stands for itself."""
+    done = tuple(
+        Result(step.key, Outcome.FAILED, partly.report)
+        if path_of(step) in partly.paths
+        else Result(step.key, Outcome.DONE)
+        for step in steps
+    )
+    told = any(result.outcome is Outcome.FAILED for result in done)
+    return done if told else (*done, Result(str(partly.paths[0]), Outcome.FAILED, partly.report))
 
 
 def _endings(steps: Iterable[ExportStep]) -> dict[tuple[ExportPath, Client], str]:

@@ -15,11 +15,11 @@ from labstore.exports.observe import Observer, figures, projects_in
 from labstore.exports.plan import ExportPlan, after, plan_exports
 from labstore.model.exports import ExportTable
 from labstore.model.site import Site
-from labstore.ports.export_server import Served
+from labstore.ports.export_server import PartlyServed, Served
 from labstore.ports.inventory import Snapshot
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.record import Outcome, Record, Result, State, state_of
-from labstore.reports.exports import NotServed, Pinned
+from labstore.reports.exports import ManyMissed, NotServed, Pinned
 from labstore.reports.report import Override, Report, Severity
 
 RETRY_CEILING = 30.0
@@ -109,12 +109,17 @@ class ExportCycle:
     # --- the parts --------------------------------------------------------------------------------------------------
 
     def _serve(self, table: ExportTable, generation: int) -> Applied:
-        return Applied(generation=generation, calls=self.observer.server.apply(table, generation))
+        try:
+            return Applied(generation=generation, calls=self.observer.server.apply(table, generation))
+        except PartlyServed as partly:
+            wrong = Result(str(partly.paths[0]), Outcome.FAILED, partly.report)
+            return Applied((wrong,), generation, partly.calls)
 
     def _carry_out(self, started: datetime, proposal: Proposal, why: str, who: str) -> Record:
         applier = Applier(self.observer.server, self.observer.history, self.observer.clock)
         applied = applier.carry_out(proposal.facts, proposal.goal, proposal.plan, who or self.who, why)
         self.observer.history.keep_doubts(proposal.goal.doubts)
+        self.observer.history.unpin(started)
         return self._finish(started, proposal, applied)
 
     def _propose(
@@ -127,14 +132,17 @@ class ExportCycle:
     ) -> Proposal:
         site = self.site()
         pin = supposing.pin if supposing else self.observer.history.pin()
+        if pin is not None and pin.until <= self.observer.clock.now():
+            pin = None
         pinned = self.observer.history.table(pin.generation) if pin else None
-        facts = self.observer.facts(site, self._look(site, full), served, active, pinned)
+        ask_all = Override.ALLOW_MASS_REMOVAL in overrides
+        facts = self.observer.facts(site, self._look(site, full), served, active, pinned, ask_all)
         goal, said = self._goal(facts, pin)
         return Proposal(facts, goal, guard(facts, goal, plan_exports(facts, goal), overrides), said)
 
     def _goal(self, facts: ExportFacts, pin: Pin | None) -> tuple[Desired, tuple[Report, ...]]:
         """What the inventory asks for, or the generation that a person pinned."""
-        if pin is None or pin.until <= facts.at:
+        if pin is None:
             return desired(facts), ()
         said = Pinned(pin.generation, pin.until.isoformat(timespec="seconds"), pin.who, pin.why)
         return restored(facts, pin.generation, self.observer.history.table(pin.generation)), (said,)
@@ -168,6 +176,7 @@ class ExportCycle:
         facts, plan = proposal.facts, proposal.plan
         missing, notes = facts.snapshot.missing(), facts.snapshot.notes()
         said = [*proposal.said, *(answer.report for answer in missing), *notes, *plan.reports]
+        said += [ManyMissed(facts.unasked)] if facts.unasked else []
         said += [] if facts.served.running else [NotServed(self.server_name)]
         said += [refusal.report for refusal in plan.refusals]
         said += [result.report for result in applied.results if result.report]

@@ -18,7 +18,7 @@ from labstore.model.cloud import Instance, Presence, Project
 from labstore.model.exports import Export
 from labstore.model.names import ExportPath, ProjectName
 from labstore.model.site import WantedExport
-from labstore.ports.inventory import Snapshot
+from labstore.ports.inventory import RegionView, Snapshot
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.plan import Proof
 from labstore.reports.exports import (
@@ -124,7 +124,8 @@ class _World:
     def __init__(self, facts: ExportFacts) -> None:
         self.facts = facts
         self.snapshot = facts.snapshot
-        self.owners = _Owners(facts.snapshot)
+        self.blind = bool(facts.snapshot.missing())
+        self.owners = _Owners(facts.snapshot, _standing(facts) if self.blind else {})
         self.reports: list[Report] = []
         self.doubts: dict[tuple[ExportPath, Client], Doubt] = {}
         self.missed: dict[str, Instance] = {}
@@ -146,10 +147,30 @@ class _World:
         return named
 
 
-class _Owners:
-    """Which project shows which address."""
+def _standing(facts: ExportFacts) -> Mapping[Client, Grant]:
+    """The addresses granted to projects whose instances cannot be seen now."""
+    regions = facts.snapshot.regions
+    return {
+        client: grant
+        for grants in facts.granted.grants.values()
+        for client, grant in grants.items()
+        if client.single
+        and grant.project_id
+        and any(isinstance(region.of(grant.project_id), Missing) for region in _regions_of(regions, grant))
+    }
 
-    def __init__(self, snapshot: Snapshot) -> None:
+
+def _regions_of(regions: Mapping[str, RegionView], grant: Grant) -> list[RegionView]:
+    region = regions.get(grant.region)
+    return [region] if region else list(regions.values())
+
+
+class _Owners:
+    """Which project shows which address. `standing` are grants of those that cannot be seen: an instance that was there
+    already when such a grant was made proves nothing against it."""
+
+    def __init__(self, snapshot: Snapshot, standing: Mapping[Client, Grant]) -> None:
+        self.standing = standing
         self.first: dict[Client, Instance] = {}
         self.contested: dict[Client, list[Instance]] = {}
         for instance in snapshot.instances():
@@ -159,24 +180,29 @@ class _Owners:
 
     def _claim(self, address: Client, instance: Instance) -> None:
         earlier = self.first.setdefault(address, instance)
-        if earlier.project_id != instance.project_id:
-            self.contested.setdefault(address, [earlier]).append(instance)
+        if address in self.contested:
+            self.contested[address].append(instance)
+        elif earlier.project_id != instance.project_id:
+            self.contested[address] = [earlier, instance]
+        elif earlier.created is not None and instance.created is not None and earlier.created < instance.created:
+            self.first[address] = instance
 
     def owner(self, address: Client) -> str | None:
         """The project id that an address belongs to; None where nobody shows it or it cannot be told."""
-        if address in self.contested:
-            winner = self.latest(address)
-            return winner.project_id if winner else None
-        instance = self.first.get(address)
-        return instance.project_id if instance else None
+        winner = self.latest(address) if address in self.contested else self.first.get(address)
+        earlier = self.standing.get(address)
+        if winner is not None and earlier is not None and (winner.created is None or winner.created <= earlier.since):
+            return earlier.project_id
+        return winner.project_id if winner else None
 
     def latest(self, address: Client) -> Instance | None:
         """Of several claims the one made strictly last, where the inventory tells."""
         claims = self.contested[address]
         if any(claim.created is None for claim in claims):
             return None
-        by_time = sorted(claims, key=_created)
-        return by_time[-1] if _created(by_time[-2]) < _created(by_time[-1]) else None
+        newest = max(map(_created, claims))
+        last = {claim.project_id: claim for claim in claims if claim.created == newest}
+        return next(iter(last.values())) if len(last) == 1 else None
 
     @cached_property
     def _sorted(self) -> list[tuple[int, int, Client]]:
@@ -297,7 +323,9 @@ def _subnets(view: _World, name: ProjectName, project_id: str, before: Mapping[C
     shown = next((project.subnets for project in view.by_name.get(name, ()) if project.id == project_id), ())
     if isinstance(view.snapshot.projects, Missing):
         shown = tuple(client for client, grant in before.items() if grant.source == "subnet")
-    return tuple(subnet for subnet in dict.fromkeys((*declared, *shown)) if _wholly(view, name, subnet, project_id))
+    found = dict.fromkeys((*declared, *shown))
+    known = (subnet for subnet in found if subnet in before or not view.blind)  # who lives in a new one must be known
+    return tuple(subnet for subnet in known if _wholly(view, name, subnet, project_id))
 
 
 def _wholly(view: _World, name: ProjectName, subnet: Client, project_id: str) -> bool:
@@ -357,15 +385,17 @@ def _keeping(
 def _judge(view: _World, grant: Grant, project_id: str) -> tuple[Proof, str]:
     """The proof against a grant that the inventory no longer shows, or Proof.NONE and why it is kept."""
     owner = view.owners.owner(grant.client) if grant.client.single else None
+    if owner is not None and not (grant.project_id or project_id):
+        return Proof.NONE, f"project {owner} shows the address, and which project has the share is not known"
     if owner is not None and owner not in (grant.project_id or project_id, project_id):
         return Proof.MOVED, f"the address is now shown by project {owner}"
     if grant.client in view.owners.contested:
         return Proof.NONE, "two projects show the address and it cannot be told whose it is"
+    missing = _unanswered(view, grant, project_id)
+    if missing is not None:  # another instance of the project may have the address by now, and be the one that has it
+        return Proof.NONE, missing.report.message()
     if grant.instance_id in _deleted(view, grant):
         return Proof.GONE, f"instance {grant.instance_name or grant.instance_id} is deleted"
-    missing = _unanswered(view, grant, project_id)
-    if missing is not None:
-        return Proof.NONE, missing.report.message()
     if grant.source == "subnet":
         return _judge_subnet(view, grant, project_id)
     return _judge_absent(view, grant, project_id)
@@ -397,10 +427,7 @@ def _unanswered(view: _World, grant: Grant, project_id: str) -> Missing | None:
 
 
 def _answers(view: _World, grant: Grant, project_id: str) -> list[Answer[tuple[Instance, ...]]]:
-    owner = grant.project_id or project_id
-    region = view.snapshot.regions.get(grant.region)
-    regions = [region] if region else list(view.snapshot.regions.values())
-    return [each.of(owner) for each in regions]
+    return [each.of(grant.project_id or project_id) for each in _regions_of(view.snapshot.regions, grant)]
 
 
 def _judge_absent(view: _World, grant: Grant, project_id: str) -> tuple[Proof, str]:

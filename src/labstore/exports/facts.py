@@ -22,7 +22,8 @@ class ExportFacts:
     """What is declared, what the inventory says, what was granted, what is served, and what this node is.
 
     `presence` answers for instances that the listing lacks and that were asked for one by one. `identities` are the
-    project ids to which paths were granted last, also where no grant is left.
+    project ids to which paths were granted last, also where no grant is left. `unasked` instances are missing too, more
+    at once than are asked for.
     """
 
     at: datetime
@@ -35,5 +36,6 @@ class ExportFacts:
     active: Answer[bool]
     volumes: Mapping[VolumeName, Answer[VolumeState]]
     presence: Mapping[str, Presence] = field(default_factory=dict)
+    unasked: int = 0
     doubts: Mapping[tuple[ExportPath, Client], Doubt] = field(default_factory=dict)
     identities: Mapping[ExportPath, str] = field(default_factory=dict)

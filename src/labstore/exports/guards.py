@@ -161,7 +161,7 @@ def file_not_ours(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
     foreign = {
         report.file.rpartition("/")[2].removesuffix(".exports"): report.file
         for report in facts.served.foreign
-        if isinstance(report, ForeignFile | ForeignExportsBroken)
+        if isinstance(report, ForeignFile | ForeignExportsBroken) and report.file.endswith(".exports")
     }
     for owner, file in foreign.items():
         keys = _keys(step for step in plan.steps if (part := step.after or step.before) and part.owner == owner)

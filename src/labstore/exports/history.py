@@ -42,6 +42,8 @@ CREATE INDEX IF NOT EXISTS export_open ON export (path) WHERE last IS NULL;
 CREATE INDEX IF NOT EXISTS granted_open ON granted (path, client) WHERE last IS NULL;
 CREATE INDEX IF NOT EXISTS granted_client ON granted (client);
 """
+ABANDONED_KEPT = 100
+"""Generations that never came to be and are remembered: a server that refuses for a night makes a thousand."""
 _ALIVE = "first <= :n AND (last IS NULL OR last >= :n)"
 
 
@@ -117,8 +119,7 @@ class History:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def generations(self, limit: int = 50) -> tuple[Generation, ...]:
-        """The newest `limit` generations, what holds now first,
-        holds now first, then the newest."""
+        """The newest `limit` generations, the newest first."""
         rows = self._db.execute("SELECT * FROM generation ORDER BY number DESC LIMIT ?", (limit,))
         return tuple(_generation(row) for row in rows)
 
@@ -267,22 +268,34 @@ class History:
                     "INSERT INTO pin VALUES (?, ?, ?, ?)", (pin.generation, pin.until.isoformat(), pin.who, pin.why)
                 )
 
+    def unpin(self, at: datetime) -> None:
+        """Forget a pin whose time is over."""
+        pin = self.pin()
+        if pin is not None and pin.until <= at:
+            self.set_pin(None)
+
     def prune(self, keep: int) -> int:
-        """Forget all but the newest `keep` generations and those from the pinned one on. Rows that still hold are kept,
-        and of every path the last grant (it names the project). Returns how many generations went."""
+        """Forget all but the newest `keep` generations that were applied and those from the pinned one on; of those
+        that never came to be a few stay. Rows that still hold are kept, and of every path the last grant (it names the
+        project). Returns how many generations went."""
         with self._transaction():
             newest = self.newest()
             if newest is None:
                 return 0
             pin = self.pin()
-            oldest = min(newest - keep + 1, pin.generation if pin else newest)
+            oldest = min(self._oldest(keep), pin.generation if pin else newest)
             self._db.execute(
                 "DELETE FROM granted WHERE last IS NOT NULL AND last < ? AND rowid NOT IN"
                 " (SELECT rowid FROM (SELECT rowid, max(first) FROM granted WHERE project_id <> '' GROUP BY path))",
                 (oldest,),
             )
             self._db.execute("DELETE FROM export WHERE last IS NOT NULL AND last < ?", (oldest,))
-            return self._db.execute("DELETE FROM generation WHERE number < ?", (oldest,)).rowcount
+            never = self._db.execute(
+                "DELETE FROM generation WHERE state = ? AND number NOT IN"
+                " (SELECT number FROM generation WHERE state = ? ORDER BY number DESC LIMIT ?)",
+                (GenerationState.ABANDONED.value, GenerationState.ABANDONED.value, ABANDONED_KEPT),
+            ).rowcount
+            return never + self._db.execute("DELETE FROM generation WHERE number < ?", (oldest,)).rowcount
 
     # --- the rows ---------------------------------------------------------------------------------------------------
 
@@ -295,6 +308,14 @@ class History:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def _oldest(self, keep: int) -> int:
+        """The oldest of the newest `keep` generations that were applied."""
+        rows = self._db.execute(
+            "SELECT number FROM generation WHERE state = ? ORDER BY number DESC LIMIT ?",
+            (GenerationState.APPLIED.value, keep),
+        ).fetchall()
+        return int(rows[-1]["number"])
 
     def _next_number(self) -> int:
         (highest,) = self._db.execute("SELECT coalesce(max(number), 0) FROM generation").fetchone()

@@ -17,6 +17,9 @@ from labstore.ports.inventory import Inventory, Snapshot
 from labstore.ports.node import Node
 from labstore.reconcile.facts import Answer, Missing
 
+TOGETHER = 200
+"""Instances that are asked for in one go, which has the deadline of one call."""
+
 
 @dataclass(frozen=True)
 class Observer:
@@ -42,11 +45,17 @@ class Observer:
         return self.history.table(newest) if newest else GrantTable()
 
     def facts(
-        self, site: Site, snapshot: Snapshot, served: Served, active: Answer[bool], pinned: GrantTable | None = None
+        self,
+        site: Site,
+        snapshot: Snapshot,
+        served: Served,
+        active: Answer[bool],
+        pinned: GrantTable | None = None,
+        ask_all: bool = False,
     ) -> ExportFacts:
         """Everything a decision needs. Instances that were granted something (now, or in a pinned generation) and are
-        missing from a complete listing are asked for one by one; more of them than the brake lets go are not, since
-        nothing will be done anyway."""
+        missing from a complete listing are asked for one by one; more of them than the brake lets go only where a
+        person wants it (`ask_all`), since nothing would be done otherwise."""
         wanted = site.wanted(self.cluster.name)
         volumes = dict.fromkeys(each.volume for each in wanted)
         facts = ExportFacts(
@@ -68,9 +77,13 @@ class Observer:
         limit = max(site.exports.brake.absent.count, site.exports.brake.proven.count)
         if not missed:
             return facts
-        if len(missed) > limit:
-            return replace(facts, presence={instance.id: Presence.UNKNOWN for instance in missed})
-        return replace(facts, presence=self.inventory.confirm(missed))
+        if len(missed) > limit and not ask_all:
+            unknown = {instance.id: Presence.UNKNOWN for instance in missed}
+            return replace(facts, presence=unknown, unasked=len(missed))
+        presence: dict[str, Presence] = {}
+        for at in range(0, len(missed), TOGETHER):
+            presence |= self.inventory.confirm(missed[at : at + TOGETHER])
+        return replace(facts, presence=presence)
 
 
 def projects_in(table: ExportTable) -> int:

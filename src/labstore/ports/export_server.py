@@ -8,6 +8,7 @@ from typing import Protocol
 from labstore.model.exports import ExportTable
 from labstore.model.names import ExportPath
 from labstore.reconcile.facts import Answer
+from labstore.reconcile.runner import StepFailed
 from labstore.reports.report import Report
 
 
@@ -29,6 +30,15 @@ class Served:
     foreign: tuple[Report, ...] = ()
 
 
+class PartlyServed(StepFailed):
+    """The table is stored and in force, but for `paths`, which were not served as wanted before either: what is wrong
+    with one directory holds up no other, revocations least of all. `calls`: how often the server was called on."""
+
+    def __init__(self, report: Report, paths: tuple[ExportPath, ...], calls: int) -> None:
+        super().__init__(report)
+        self.paths, self.calls = paths, calls
+
+
 class ExportServer(Protocol):
     """Implementations: knfsd, NFS-Ganesha, and the fake of the tests; one contract suite for all."""
 
@@ -44,5 +54,6 @@ class ExportServer(Protocol):
         0 is returned. A server that is not running gets its files, and that is success.
 
         Raises StepFailed when the server refuses the table or answers otherwise afterwards; then what was stored
-        before is stored again, unless the refusal came after the server had taken the new table.
+        before is stored again, unless the refusal came after the server had taken the new table. Raises PartlyServed
+        where all that is wrong was so before.
         """

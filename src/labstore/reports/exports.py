@@ -159,6 +159,24 @@ class MassRemoval(Report):
 
 
 @dataclass(frozen=True)
+class ManyMissed(Report):
+    """So many at once is a list that lies, or an accident: asking for each would be a load, and nothing would go."""
+
+    count: int
+
+    code = "many-missed"
+    severity = Severity.ERROR
+    override = Override.ALLOW_MASS_REMOVAL
+
+    def message(self) -> str:
+        return f"{self.count} instances are in no listing any more, too many to ask for each: they keep what they have"
+
+    @property
+    def subject(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
 class LastClient(Report):
     project: str
     path: str

@@ -13,9 +13,10 @@ from labstore.model.address import Client
 from labstore.model.cloud import Project
 from labstore.model.names import ExportPath, ProjectName
 from labstore.model.site import Brake, BrakeLimits, Expect, ExportsSettings
+from labstore.ports.export_server import PartlyServed
 from labstore.ports.node import VolumeState
 from labstore.reconcile.record import Outcome, Record, State
-from labstore.reports.exports import ForeignFile
+from labstore.reports.exports import ApplyFailed, ForeignFile
 from labstore.reports.report import Override
 from tests.support.fakes import REGION, instance, refusing
 from tests.support.small_site import World, path_of, project, public, site, three_projects
@@ -356,6 +357,29 @@ def test_a_refused_admission_does_not_delay_a_revocation(world: World) -> None:
     assert "172.16.1.13" not in world.clients("tools")
     assert record.state is State.FAILED
     assert {result.outcome for result in record.results} == {Outcome.DONE, Outcome.FAILED}
+
+
+def test_one_path_that_was_wrong_before_fails_alone(world: World) -> None:
+    """The generation is in force, and is remembered as such: a revocation elsewhere is done."""
+
+    def wrong(step: str) -> None:
+        if step == "told":
+            raise PartlyServed(ApplyFailed("fake server", "maps is not served as wanted"), (path_of("maps"),), 1)
+
+    world.server.trouble = wrong
+    world.inventory.delete("tools-3")
+    world.inventory.add(instance("maps-4", "p-maps", "172.16.2.14"))
+    world.clock.advance(3)
+    record = world.cycle.run()
+    assert record.state is State.FAILED
+    outcomes = {result.key.split()[0]: result.outcome for result in record.results}
+    assert outcomes == {str(path_of("tools")): Outcome.DONE, str(path_of("maps")): Outcome.FAILED}
+    assert "172.16.1.13" not in world.clients("tools")
+    assert world.history.newest() == world.server.generation
+    assert world.cycle.run().state is State.CONVERGED
+    world.inventory.delete("tools-4")
+    world.clock.advance(3)
+    assert world.cycle.run().state is State.FAILED, "it is said also where nothing was to be done there"
 
 
 def test_addresses_outside_the_allowed_networks_are_said_and_not_exported(world: World) -> None:

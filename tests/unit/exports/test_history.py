@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labstore.exports.grants import Doubt, Grant, GrantTable
-from labstore.exports.history import GenerationState, History, Pin
+from labstore.exports.history import ABANDONED_KEPT, GenerationState, History, Pin
 from labstore.model.address import Client
 from labstore.model.exports import Export
 from labstore.model.names import ExportPath
@@ -129,6 +129,19 @@ def test_pruning_keeps_the_pinned_generation(tmp_path: Path) -> None:
     history.set_pin(Pin(3, START, "op", "why"))
     history.prune(2)
     assert flat(History(tmp_path / "h").table(3)) == {"/srv/tools": ["10.0.0.3", "10.9.9.9"]}
+
+
+def test_what_never_came_to_be_takes_no_place_of_what_was_served(tmp_path: Path) -> None:
+    """A server that refuses for a night makes a thousand generations that were never in force."""
+    history = History(tmp_path / "h")
+    for n in range(1, 6):
+        apply(history, table(tools=(f"10.0.0.{n}",)))
+    for _ in range(ABANDONED_KEPT + 20):
+        history.abandon(history.begin(table(tools=("10.0.0.9",)), START, "op", "why", {}, []))
+    assert history.prune(3) == 2 + 20
+    kept = [each.number for each in history.generations(1000) if each.state is GenerationState.APPLIED]
+    assert kept == [5, 4, 3]
+    assert apply(history, table(tools=("10.0.0.7",))) > 5 + ABANDONED_KEPT, "no number is given twice"
 
 
 def test_whose_a_path_was_is_remembered_when_all_its_grants_are_gone(tmp_path: Path) -> None:

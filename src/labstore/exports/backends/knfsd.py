@@ -21,7 +21,7 @@ from labstore.formats.exports5 import WORLD, BadExports, Entry, entries, parse_o
 from labstore.model.exports import Export, ExportTable, Owner
 from labstore.model.names import ExportPath
 from labstore.ports.clock import Clock
-from labstore.ports.export_server import Served
+from labstore.ports.export_server import PartlyServed, Served
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.exports import (
@@ -237,12 +237,17 @@ class Knfsd:
         if table == stored and not self._drift(stored, self._foreign_entries()) and not self._stale_links(stored):
             return 0
         previous = self._generations.number()
+        before = self._wrong(stored)
         if table != stored or previous is None:
             self._store(table, generation)
         else:
             self._link(stored)
         try:
-            self._reload(table)
+            self._reload(table, before)
+        except PartlyServed:
+            if previous not in (None, self._generations.number()):
+                self._generations.drop(previous)
+            raise
         except StepFailed:
             self._back(previous)
             raise
@@ -287,20 +292,29 @@ class Knfsd:
         for name in self._stale_links(table):
             (self.paths.exports_dir / name).unlink()
 
-    def _reload(self, table: ExportTable) -> None:
-        """Let exportfs read the files, and look at what came of it: its exit status says little."""
+    def _reload(self, table: ExportTable, before: Collection[ExportPath] = ()) -> None:
+        """Let exportfs read the files, and look at what came of it: its exit status says little. `before`: paths that
+        were served otherwise already."""
         self._unlink_stale(table)
         said = self.exportfs.reload()
         self._table = None
-        self._verify(table, self._etab() or {}, f"exportfs: {_first(said)}")
+        wrong = self._wrong(table)
+        if not wrong:
+            return
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        where = os.path.realpath(wrong[0])
+        leads = "" if where == wrong[0] else f"; its directory leads to {where}"
+        report = ApplyFailed(NAME, f"{wrong[0]}{more} is not served as wanted (exportfs: {_first(said)}{leads})")
+        if set(wrong) <= set(before) and len(wrong) < len(table.by_path):
+            raise PartlyServed(report, tuple(wrong), 1)
+        raise StepFailed(report)
 
-    def _verify(self, table: ExportTable, etab: Etab, said: str) -> None:
-        foreign = {_plain(entry.path) for entry in self._foreign_entries()}
+    def _wrong(self, table: ExportTable) -> list[ExportPath]:
+        """The paths that mountd's table answers otherwise than `table` says."""
+        etab = self._etab() or {}
         wrong = [path for path, export in table.by_path.items() if not _same(export, etab.get(path, {}))]
-        wrong = [path for path in wrong if path not in foreign]
-        if wrong:
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            raise StepFailed(ApplyFailed(NAME, f"{wrong[0]}{more} is not served as wanted ({said})"))
+        foreign = {_plain(entry.path) for entry in self._foreign_entries()} if wrong else frozenset()
+        return [path for path in wrong if path not in foreign]
 
     def _back(self, previous: int | None) -> None:
         """The generation before, in force again; if mountd had taken the new one already, it is told."""

@@ -110,12 +110,12 @@ class Cloud:
 
     def _renewed(self, stale: str, project_id: str | None, until: float) -> str | None:
         """Another token than `stale` for the same project, None where a fresh one was refused too."""
-        kept = self._projects.get(project_id or "")
-        if kept is None:
+        if project_id is None or project_id == self.login().project_id:
             login = self._logged_in_again(stale)
             return login.token if login else None
-        if kept[0] == stale:
-            del self._projects[project_id or ""]
+        kept = self._projects.get(project_id)
+        if kept is not None and kept[0] == stale:
+            self._projects.pop(project_id, None)  # another thread may have done so, and be entering again
         return self._token(project_id, until)
 
     def _enter(self, project_id: str, until: float) -> str:
