@@ -30,8 +30,8 @@ _NOTES = {
         "The brake stops a cycle's removals where they are too many, until a person agrees with "
         "`--allow-mass-removal`. Whichever limit is reached first holds them; the parts (%) hold nothing of `floor` "
         "clients or fewer. `absent` is for removals whose only proof is absence from two complete listings, and for "
-        "those that a changed declaration causes; `proven` for those on the cloud's positive word: they "
-        "need no second listing, and are held only where they are many."
+        "those that a changed declaration causes, and for addresses that another project shows too; `proven` for those "
+        "on the cloud's positive word: they need no second listing, and are held only where they are many."
     ),
 }
 

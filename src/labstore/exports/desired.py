@@ -53,6 +53,8 @@ class Desired:
     exports: Mapping[ExportPath, DesiredExport]
     doubts: Mapping[tuple[ExportPath, Client], Doubt]
     reports: tuple[Report, ...]
+    contested: frozenset[Client] = frozenset()
+    """Addresses that more than one project shows."""
 
     @property
     def grants(self) -> GrantTable:
@@ -67,7 +69,7 @@ def desired(facts: ExportFacts) -> Desired:
     view = _World(facts)
     exports = {wanted.path: _export(view, wanted) for wanted in facts.wanted}
     view.contradictions()
-    return Desired(exports, view.doubts, tuple(dict.fromkeys(view.reports)))
+    return Desired(exports, view.doubts, tuple(dict.fromkeys(view.reports)), frozenset(view.owners.contested))
 
 
 def restored(facts: ExportFacts, generation: int, table: GrantTable) -> Desired:

@@ -44,6 +44,7 @@ def guard(
             unfit_volume,
             removal_from_missing,
             mass_removal,
+            lambda facts, plan: mass_contest(facts, plan, goal),
             last_client,
             file_not_ours,
             lambda facts, plan: identity_changed(facts, plan, goal),
@@ -95,7 +96,7 @@ def _unanswered(facts: ExportFacts, region: str, project_id: str, blind: set[str
 def mass_removal(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
     """Two brakes (upstream #4): a low one for absence and declarations, a high one for the cloud's own word.
 
-    An address that moved to another project is never held: keeping it would give a stranger the share.
+    An address that moved to another project is not held: keeping it would give a stranger the share.
     """
     brake = facts.settings.brake
     for proofs, limits, words in (
@@ -107,6 +108,21 @@ def mass_removal(facts: ExportFacts, plan: ExportPlan) -> Iterator[Refusal]:
         removed, before = sum(len(step.removes) for step in steps), _size(facts)
         if limits.holds_overall(removed, before):
             yield Refusal(_keys(steps), MassRemoval("all projects", removed, before, words))
+
+
+def mass_contest(facts: ExportFacts, plan: ExportPlan, goal: Desired) -> Iterator[Refusal]:
+    """Where projects may make networks of their own, one server with ports on such a network shows whatever addresses
+    its owner likes. A few contests are settled by who came later; many at once wait for a person, as absence does."""
+    limits, words = facts.settings.brake.absent, "shown by another project too, which came later"
+    steps = [step for step in plan.steps if _contested(step, goal)]
+    yield from _per_project(facts, steps, limits, words)
+    removed, before = sum(len(_contested(step, goal)) for step in steps), _size(facts)
+    if limits.holds_overall(removed, before):
+        yield Refusal(_keys(steps), MassRemoval("all projects", removed, before, words))
+
+
+def _contested(step: ExportStep, goal: Desired) -> list[str]:
+    return [c for c, proof in step.removes.items() if proof is Proof.MOVED and Client(c) in goal.contested]
 
 
 def _per_project(facts: ExportFacts, steps: list[ExportStep], limits: BrakeLimits, words: str) -> Iterator[Refusal]:

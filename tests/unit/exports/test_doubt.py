@@ -99,6 +99,26 @@ def test_who_had_an_address_loses_it_to_nobody_who_was_there_before_because_he_c
     assert "172.16.1.13" not in world.clients("maps")
 
 
+def test_one_server_that_shows_everybodys_addresses_takes_the_share_from_nobody(tmp_path: Path) -> None:
+    """Ports on a network of one's own may have any address."""
+    world = World.of(tmp_path, site([project(f"p{n}", 50000 + n) for n in range(30)]))
+    addresses = []
+    for n in range(30):
+        id_ = world.inventory.add_project(f"p{n}")
+        for k in range(4):
+            addresses.append(f"172.16.{n}.{k + 1}")
+            world.inventory.add(instance(f"p{n}-{k}", id_, addresses[-1]))
+    world.clock.advance(60)
+    world.cycle.run()
+    world.inventory.add(instance("many", world.inventory.add_project("mallory"), *addresses))
+    world.clock.advance(3)
+    record = world.cycle.run()
+    assert record.state is State.REFUSED and {"mass-removal", "address-contested"} <= codes(record)
+    assert sum(len(world.clients(f"p{n}")) for n in range(30)) == 120
+    world.cycle.run(overrides=frozenset({Override.ALLOW_MASS_REMOVAL, Override.ALLOW_EMPTY}))
+    assert sum(len(world.clients(f"p{n}")) for n in range(30)) == 0
+
+
 def test_more_deletions_than_are_asked_for_are_said_with_the_word_that_lets_them_go(tmp_path: Path) -> None:
     world = World.of(tmp_path, site([project("tools", 50380)]))
     id_ = world.inventory.add_project("tools")
