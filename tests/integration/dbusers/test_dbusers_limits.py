@@ -197,6 +197,17 @@ def test_who_keeps_within_its_time_is_left_alone(greedy: Greedy) -> None:
         assert governor.ended() == ()
 
 
+def test_an_account_with_global_privileges_is_left_alone(greedy: Greedy) -> None:
+    """upstream #45: it is never touched, whatever its name."""
+    server = greedy.site.servers[0]
+    server.run(f"GRANT PROCESS ON *.* TO '{ACCOUNT}'@'%'")
+    session = greedy.log_in(server)
+    with governed(greedy.site) as governor:
+        _each(session, FREE, "DO SLEEP(3)")
+        session.ping(reconnect=False)
+        assert governor.ended() == ()
+
+
 def test_what_was_ended_is_in_the_record_and_can_be_told_later(greedy: Greedy) -> None:
     with governed(greedy.site):
         with contextlib.suppress(pymysql.MySQLError):
