@@ -12,6 +12,7 @@ from labstore.model.secret import Secret
 from labstore.ports.credential_writer import CredentialWriter, FileOwner, FileState
 from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
+from labstore.reports.sources import SourceFailed
 from labstore.sources.remote_files import FilesByKind, RemoteFiles
 from tests.contracts.credential_writer import ALICE, NEW, OLD, WIKIBUGS, CredentialWriterContract, look, owner
 from tests.support.dbusers_fakes import FakeFiles
@@ -59,6 +60,14 @@ def test_thousands_are_asked_about_in_a_few_questions(lab: RemoteLab) -> None:
     states = {answer.value.state for answer in found.values() if isinstance(answer, Fact)}
     assert len(found) == 4500
     assert states == {FileState.ABSENT, FileState.NO_HOME}
+
+
+def test_files_that_fail_alike_there_fail_alike_here(lab: RemoteLab) -> None:
+    """So that they are one thing to say."""
+    lab.lose()
+    for answer in lab.writer.inspect([WIKIBUGS, ALICE]).values():
+        assert isinstance(answer, Missing) and isinstance(answer.report, SourceFailed)
+        assert answer.report.reason == "away"
 
 
 def test_a_reply_that_was_lost_does_not_make_a_second_try_fail(lab: RemoteLab) -> None:

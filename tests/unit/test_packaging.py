@@ -96,6 +96,14 @@ def test_what_keeps_files_may_give_them_away_and_protect_them_and_nothing_else(n
     assert "RuntimeDirectory" not in words, "systemd would give the exports daemon's directory to root"
 
 
+@pytest.mark.parametrize("name", ["labstore-dbusersd", "labstore-dbusers-writer", "labstore-backup"])
+def test_nothing_forbids_opening_beneath_a_directory(name: str) -> None:
+    """The filter of RestrictSUIDSGID= cannot see the mode that openat2(2) is given, and makes every such call fail."""
+    words = unit(f"{name}.service")
+    assert "RestrictSUIDSGID" not in words
+    assert words.get("SystemCallFilter", "@system-service") == "@system-service", "@file-system is in there"
+
+
 def test_the_accounts_daemon_and_its_unit_agree() -> None:
     words = unit("labstore-dbusersd.service")
     assert DAEMONS["dbusers"] == dbusersd.NAME == "labstore-dbusersd"

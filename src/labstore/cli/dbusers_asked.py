@@ -13,7 +13,7 @@ from labstore.cli.exit import Exit, Stop
 from labstore.cli.options import Chosen, json_option, site_options
 from labstore.cli.output import emit, line
 from labstore.formats.units import Unfit, duration, duration_text
-from labstore.model.accounts import AccountKind, DbUser, PartialLimits
+from labstore.model.accounts import LARGEST_LIMIT, AccountKind, DbUser, PartialLimits
 from labstore.model.database import HostGroupName
 from labstore.model.dbusers_settings import LimitRule
 from labstore.model.ledger import LedgerView, Request, RequestVerb
@@ -136,7 +136,7 @@ def _sure(as_json: bool) -> None:
 
 # --- limits ----------------------------------------------------------------------------------------------------------
 
-_COUNT = click.IntRange(0, 2_147_483_647)
+_COUNT = click.IntRange(0, LARGEST_LIMIT)
 
 
 @click.command()

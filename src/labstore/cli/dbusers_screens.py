@@ -225,7 +225,7 @@ def _there(place: Words) -> str:
 def _note(place: Words) -> str:
     notes = [place["problem"]] if place["problem"] else []
     if place.get("touchable") is False:
-        notes.append("a role or privileged: never touched")
+        notes.append("a role, privileged or unreadable: never touched")
     notes += place["differs"]
     notes += [f"more than ours: {', '.join(place['surplus'])}"] if place["surplus"] else []
     return "; ".join(notes)

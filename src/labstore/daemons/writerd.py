@@ -29,6 +29,7 @@ from labstore.ports.credential_writer import CredentialWriter, FileFact, FileOwn
 from labstore.reconcile.facts import Answer, Fact
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.in_file import BadFile, Origin
+from labstore.reports.sources import SourceFailed
 from labstore.system.credential_files import FILE_NAMES, CredentialFiles
 from labstore.system.homes import home_uid
 from labstore.system.log import Logger
@@ -163,7 +164,9 @@ class Service:
 
 def _fact_words(answer: Answer[FileFact]) -> Words:
     if not isinstance(answer, Fact):
-        return {"missing": answer.report.message()}
+        # the asker says itself whom and what it asked
+        report = answer.report
+        return {"missing": report.reason if isinstance(report, SourceFailed) else report.message()}
     fact = answer.value
     return {"state": fact.state.value, "verifier": fact.verifier, "why": fact.why}
 

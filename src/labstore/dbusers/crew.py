@@ -15,9 +15,11 @@ from labstore.ports.clock import Clock
 from labstore.ports.replica_server import HostChange, HostView, ReplicaServer
 from labstore.reconcile.facts import Answer, Fact, Missing
 from labstore.reconcile.runner import StepFailed
-from labstore.reports.dbusers import HostLost, HostSlow
+from labstore.reports.dbusers import HostDefect, HostLost, HostSlow
 from labstore.reports.report import Report
+from labstore.system.log import Logger
 
+log = Logger()
 T = TypeVar("T")
 
 
@@ -72,7 +74,7 @@ class Crew:
         """Every server's view, or Missing: not answering, still at earlier work, or not to be tried again yet."""
         ready = {key: s for key, s in self._stations.items() if self._ready(s)}
         rounds = _Round({key: s.pool.submit(s.server.observe) for key, s in ready.items()})
-        done = rounds.results(patience)
+        done = rounds.results(patience, self._broken)
         views: dict[HostKey, Answer[HostView]] = {}
         for key, station in self._stations.items():
             if key in done:
@@ -90,7 +92,7 @@ class Crew:
         stations = {key: self._stations[key] for key in changes}
         idle = {key: s for key, s in stations.items() if s.busy is None or s.busy.done()}
         rounds = _Round({key: s.pool.submit(_work, s.server, changes[key]) for key, s in idle.items()})
-        done = rounds.results(patience)
+        done = rounds.results(patience, lambda key, error: Work(lost=_defect(key, error)))
         for key, station in idle.items():
             if key not in done:
                 station.busy = rounds.futures[key]
@@ -124,6 +126,14 @@ class Crew:
     def _slow(self, key: HostKey, what: str) -> Missing:
         return Missing(HostSlow(str(key), what), str(key), self._clock.now())
 
+    def _broken(self, key: HostKey, error: Exception) -> Missing:
+        return Missing(_defect(key, error), str(key), self._clock.now())
+
+
+def _defect(key: HostKey, error: Exception) -> HostDefect:
+    log.error("a defect ended the work on a server", host=str(key), exc_info=error)
+    return HostDefect(str(key), f"{type(error).__name__}: {error}"[:500])
+
 
 class _Round(Generic[T]):
     """What was handed to several threads at once."""
@@ -131,10 +141,18 @@ class _Round(Generic[T]):
     def __init__(self, futures: dict[HostKey, Future[T]]) -> None:
         self.futures = futures
 
-    def results(self, patience: float) -> dict[HostKey, T]:
-        """Those that are done within so many seconds. Raises what a thread raised: that is a defect."""
+    def results(self, patience: float, instead: Callable[[HostKey, Exception], T]) -> dict[HostKey, T]:
+        """Those that are done within so many seconds. What a thread raised is a defect, and one server's alone:
+        `instead` says what stands for its result."""
         wait(self.futures.values(), patience)
-        return {key: future.result() for key, future in self.futures.items() if future.done()}
+        return {key: _result(key, future, instead) for key, future in self.futures.items() if future.done()}
+
+
+def _result(key: HostKey, future: Future[T], instead: Callable[[HostKey, Exception], T]) -> T:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 - recorded with its traceback; the other servers' work goes on
+        return instead(key, error)
 
 
 def _work(server: ReplicaServer, changes: Sequence[HostChange]) -> Work:

@@ -133,7 +133,7 @@ class DbCycle:
         assert self._lease is not None
         facts, plan, ledger = proposal.facts, proposal.plan, self.observer.ledger
         if self.governor is not None:
-            self.governor.govern(facts.ledger.rules)
+            self.governor.govern(facts)
         applier = Applier(
             facts, ledger, self._lease, self.observer.crew, self.observer.writer, self.observer.vault, ledger.now
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from labstore.model.accounts import AccountKind, DbUser
@@ -14,6 +14,9 @@ from labstore.model.people import Listing
 from labstore.ports.credential_writer import FileFact
 from labstore.ports.replica_server import HostView
 from labstore.reconcile.facts import Answer, Missing
+from labstore.reports.sources import SourceFailed
+
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,27 @@ class DbFacts:
 
     @property
     def missing(self) -> tuple[Missing, ...]:
-        """Everything that could not be found out, each once."""
-        answers: list[object] = [*self.listings.values(), *self.hosts.values(), *self.files.values()]
-        return tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, Missing)))
+        """Everything that could not be found out, each once; files that were not for the same reason are counted, with
+        a few examples."""
+        others = [answer for answer in (*self.listings.values(), *self.hosts.values()) if isinstance(answer, Missing)]
+        files = [answer for answer in self.files.values() if isinstance(answer, Missing)]
+        return tuple(dict.fromkeys([*others, *_together(files)]))
+
+
+def _together(files: Iterable[Missing]) -> Iterator[Missing]:
+    """A file system that does not answer is one thing to say, however many files are on it."""
+    alike: dict[tuple[str, str], dict[str, Missing]] = {}
+    for each in files:
+        if isinstance(each.report, SourceFailed):
+            alike.setdefault((each.source, each.report.reason), {}).setdefault(each.report.what, each)
+        else:
+            yield each
+    for group in alike.values():
+        named = list(group.items())
+        if len(named) <= EXAMPLES:
+            yield from group.values()
+            continue
+        words = ", ".join(what for what, _ in named[:EXAMPLES])
+        _, first = named[0]
+        assert isinstance(first.report, SourceFailed)
+        yield replace(first, report=replace(first.report, what=f"{words} and {len(named) - EXAMPLES} more"))

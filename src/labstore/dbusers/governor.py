@@ -1,7 +1,8 @@
 """Limits that hold: an account can unset its own statement time, and keeps the sessions it had when its limit fell.
 
 Each server has a thread that looks at the sessions of our accounts, over a connection of its own, and ends what is
-over the budget. The limits come from the reconciler's cycle; while that cannot read the ledger, the last ones hold.
+over the budget. The limits, and whose sessions they are to be held to, come from the reconciler's cycle; while that
+cannot read the ledger, the last ones hold.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labstore.dbusers.desired import Limiter
+from labstore.dbusers.facts import DbFacts
 from labstore.model.accounts import DbUser, Limits
-from labstore.model.dbusers_settings import DbusersSettings, LimitRule
+from labstore.model.database import FoundAccount, HostKey
+from labstore.model.dbusers_settings import DbusersSettings
 from labstore.model.ledger import Event
 from labstore.ports.clock import Clock
 from labstore.ports.replica_server import ReplicaServer, Session
-from labstore.reconcile.facts import Missing
+from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.dbusers import SessionsEnded, StatementsEnded
 from labstore.system.log import Logger
@@ -63,6 +66,20 @@ class Seen:
 NOBODY = Seen()
 
 
+@dataclass(frozen=True)
+class Charge:
+    """What the cycle gives into the governor's hands: the limits, and the accounts that are held to them. Those are of
+    the ledger and of the site's kinds, and were found touchable: of a server that gave no answer yet nobody is."""
+
+    limiter: Limiter
+    users: frozenset[DbUser]
+    found: Mapping[HostKey, Mapping[DbUser, FoundAccount]]
+
+    def covers(self, user: DbUser, host: HostKey) -> bool:
+        account = self.found.get(host, {}).get(user)
+        return user in self.users and account is not None and account.touchable
+
+
 class Governor:
     """Works beside the reconciler's cycle, on the same servers; `start` and `stop` are the daemon's.
 
@@ -71,19 +88,25 @@ class Governor:
 
     def __init__(self, servers: Sequence[ReplicaServer], settings: DbusersSettings, clock: Clock) -> None:
         self._servers, self._settings, self._clock = tuple(servers), settings, clock
-        self._limiter: Limiter | None = None
+        self._charge: Charge | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._tally = _Tally()
 
-    def govern(self, rules: Iterable[LimitRule]) -> None:
-        """These rules of the ledger hold from now on, beside those of the site."""
-        if self._settings.governor.enabled:
-            self._limiter = Limiter(self._settings, rules, self._clock.now())
+    def govern(self, facts: DbFacts) -> None:
+        """From now on the accounts of these facts are held to the ledger's rules and the site's. Of a server that gave
+        no answer, what was found last holds."""
+        if not self._settings.governor.enabled:
+            return
+        limiter = Limiter(self._settings, facts.ledger.rules, self._clock.now())
+        users = frozenset(user for user in facts.ledger.accounts if user.kind in self._settings.kinds)
+        found = {key: answer.value.accounts for key, answer in facts.hosts.items() if isinstance(answer, Fact)}
+        before = self._charge.found if self._charge is not None else {}
+        self._charge = Charge(limiter, users, {**before, **found})
 
     def rest(self) -> None:
-        """Another machine leads: nothing is ended until the next rules come."""
-        self._limiter = None
+        """Another machine leads: nothing is ended until the next facts come."""
+        self._charge = None
 
     def ended(self) -> tuple[Ended, ...]:
         """What was ended since this was asked last, added up."""
@@ -109,8 +132,8 @@ class Governor:
     def look(self, server: ReplicaServer, before: Seen | None = None) -> Seen:
         """One look at one server, and what follows from it. What it returns is to be given to the next look. Raises
         StepFailed where the server does not answer."""
-        limiter, before = self._limiter, before or NOBODY
-        if limiter is None:
+        charge, before = self._charge, before or NOBODY
+        if charge is None:
             return NOBODY
         answer = server.sessions()
         if isinstance(answer, Missing):
@@ -119,21 +142,22 @@ class Governor:
         grace = self._settings.governor.grace
 
         def limits(user: DbUser) -> Limits:
-            return limiter.limits(user, host)
+            return charge.limiter.limits(user, host)
 
+        sessions = [session for session in answer.value if charge.covers(session.user, server.key)]
         missed: dict[int, float] = {}
-        for session, budget in overrunning(answer.value, limits, grace):
+        for session, budget in overrunning(sessions, limits, grace):
             # the same statement has been going on since: its parts are too short to be hit one by one
             slips = session.seconds > before.missed.get(session.number, session.seconds)
             if server.end_session(session) if slips else server.end_statement(session):
                 self._tally.statement(str(session.user), str(server.key), session.seconds, budget)
             else:
                 missed[session.number] = session.seconds
-        lasting = [session for session in answer.value if session.number in before.numbers]
+        lasting = [session for session in sessions if session.number in before.numbers]
         for session, number in crowding(lasting, limits):
             if server.end_session(session):
                 self._tally.session(str(session.user), str(server.key), number)
-        return Seen(frozenset(session.number for session in answer.value), missed)
+        return Seen(frozenset(session.number for session in sessions), missed)
 
     def _watch(self, server: ReplicaServer) -> None:
         interval = self._settings.governor.interval

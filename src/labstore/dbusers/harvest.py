@@ -10,7 +10,7 @@ from labstore.dbusers.desired import Limiter
 from labstore.dbusers.facts import DbFacts
 from labstore.dbusers.plan import DbPlan
 from labstore.dbusers.turns import Act, Stage
-from labstore.model.accounts import DbUser, Limits, PartialLimits
+from labstore.model.accounts import LARGEST_LIMIT, DbUser, Limits, PartialLimits
 from labstore.model.database import GrantType
 from labstore.reconcile.facts import Fact
 
@@ -43,7 +43,9 @@ def found_limits(facts: DbFacts, plan: DbPlan) -> dict[DbUser, PartialLimits]:
     found: dict[DbUser, PartialLimits] = {}
     for user in users:
         here = [
-            (view.accounts[user].limits, limiter.limits(user, host)) for host, view in views if user in view.accounts
+            (view.accounts[user].limits, limiter.limits(user, host))
+            for host, view in views
+            if user in view.accounts and view.accounts[user].touchable
         ]
         only = PartialLimits(**{name: value for name in _NAMES if (value := _only_there(here, name)) is not None})
         if not only.nothing:
@@ -52,8 +54,9 @@ def found_limits(facts: DbFacts, plan: DbPlan) -> dict[DbUser, PartialLimits]:
 
 
 def _only_there(pairs: Sequence[tuple[Limits, Limits]], name: str) -> int | None:
-    """What all servers have for this limit, if it is nowhere what the rules say."""
+    """What all servers have for this limit, if it is nowhere what the rules say, and a rule could say it."""
     given = {getattr(there, name) for there, _ in pairs}
     if len(given) != 1 or any(getattr(there, name) == getattr(wanted, name) for there, wanted in pairs):
         return None
-    return int(given.pop())
+    only = int(given.pop())
+    return only if 0 <= only <= LARGEST_LIMIT else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ PRIVILEGES = (
 
 class UnreadableGrant(ValueError):
     """A row of the grant tables that is not what MariaDB writes."""
+
+
+UNREADABLE = FoundAccount(verifiers=frozenset(), limits=Limits(), touchable=False)
+"""An account of whose row nothing can be said but that it is there."""
 
 
 def account(
@@ -69,8 +74,11 @@ def _verifier(value: Mapping[str, Any]) -> Verifier:
 
 
 def _whole(value: Mapping[str, Any], name: str) -> int:
-    """A limit as a whole number; a fraction of a second is rounded up, so that it is never taken for no limit."""
+    """A limit as a whole number, whichever an administrator set; a fraction of a second is rounded away from 0, so that
+    it is never taken for no limit."""
     found = value.get(name, 0)
-    if isinstance(found, bool) or not isinstance(found, int | float) or found < 0:
+    if isinstance(found, bool) or not isinstance(found, int | float):
         raise UnreadableGrant(f"global_priv holds a {name} that is no number")
-    return -int(-found // 1)
+    if isinstance(found, float) and not math.isfinite(found):
+        raise UnreadableGrant(f"global_priv holds a {name} without end")
+    return math.ceil(found) if found > 0 else math.floor(found)

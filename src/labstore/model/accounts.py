@@ -142,11 +142,15 @@ class NativeHash(str):
 
 
 NATIVE_PLUGIN = "mysql_native_password"
+LARGEST_LIMIT = 2_147_483_647
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an account may use on one server; 0 is no limit. `statement_seconds` counts one statement's time."""
+    """What an account may use on one server; 0 is no limit. `statement_seconds` counts one statement's time.
+
+    We set none below 0 or above LARGEST_LIMIT; a server may be found to have any number.
+    """
 
     max_connections: int = 0
     statement_seconds: int = 0
@@ -155,8 +159,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_connections", "statement_seconds", "queries_per_hour"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 2_147_483_647:
-                raise ValueError(f"{name} is a whole number from 0 to 2147483647, not {shown(value)}")
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} is a whole number, not {shown(value)}")
 
     def words(self) -> str:
         """For people."""

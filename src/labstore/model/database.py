@@ -91,8 +91,8 @@ class Verifier:
 class FoundAccount:
     """An account as a server has it, normalised so that equal states are equal values.
 
-    `touchable` is false for what we never change, whatever its name: a role, or an account with global privileges
-    (upstream #45). `surplus` names rights beyond those a tool can have from us.
+    `touchable` is false for what we never change, whatever its name: a role, an account with global privileges
+    (upstream #45), or one that cannot be read. `surplus` names rights beyond those a tool can have from us.
     """
 
     verifiers: frozenset[Verifier]

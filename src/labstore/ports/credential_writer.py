@@ -33,7 +33,7 @@ class FileState(StrEnum):
     ABSENT = "absent"
     NO_HOME = "home does not exist"
     FOREIGN = "not ours"
-    """Something else stands there: a link, a directory, another's file, what cannot be read."""
+    """Something else stands there: a link, a directory, another's file. What cannot be looked at is Missing instead."""
 
 
 @dataclass(frozen=True, slots=True)

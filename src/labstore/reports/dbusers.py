@@ -252,8 +252,8 @@ class ProtectedAccounts(Report):
 
     def message(self) -> str:
         return (
-            f"{self.host}: {_accounts(self.count)} named like ours are roles or have global privileges and are never "
-            f"touched: {_names(self.examples, self.count)}"
+            f"{self.host}: {_accounts(self.count)} named like ours are roles, have global privileges or cannot be "
+            f"read, and are never touched: {_names(self.examples, self.count)}"
         )
 
 
@@ -327,6 +327,19 @@ class HostReadOnly(HostLost):
 class HostSlow(HostLost):
     code = "host-slow"
     severity = Severity.WARNING
+
+
+@dataclass(frozen=True)
+class HostDefect(HostLost):
+    """An exception that nobody foresaw. The traceback is in the log."""
+
+    code = "host-defect"
+
+    def message(self) -> str:
+        return f"{self.host}: a defect of labstore ended the work there: {self.reason}"
+
+    def remedy(self) -> str:
+        return "the other servers are served; report it with: journalctl -u labstore-dbusersd -p err"
 
 
 @dataclass(frozen=True)

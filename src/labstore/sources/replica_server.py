@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from labstore.formats.grant_tables import UNREADABLE, UnreadableGrant
 from labstore.model.accounts import DbUser
 from labstore.model.database import FoundAccount, HostKey, WantedAccount
 from labstore.model.dbusers_settings import ReplicaSettings
@@ -102,7 +103,7 @@ class MariaReplica:
         self._all = {user: found for accounts in self._seen.values() for user, found in accounts.items()}
 
     def _kept(self, lines: Mapping[DbUser, Line]) -> dict[DbUser, FoundAccount]:
-        return {user: self._known.setdefault(found, found) for user, line in lines.items() if (found := line.found())}
+        return {user: self._known.setdefault(found, found) for user, line in lines.items() if (found := _found(line))}
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,8 @@ class MariaReplica:
                 mine = [change for change in changes if change.verb is verb and change.user not in failed]
                 for part in self._lists(verb, mine):
                     failed |= self._list(hands, verb, part)
-        except Lost as error:
+        except (Lost, Refused) as error:
+            # what is refused here is the login itself; accounts that are refused cost themselves alone
             self._let_go()
             raise StepFailed(HostLost(str(self.key), str(error))) from error
         return failed
@@ -221,7 +223,7 @@ class MariaReplica:
         return self._hands
 
     def _awake(self) -> Hands:
-        """A connection that answers: an idle one may have been closed by the server. Raises Lost."""
+        """A connection that answers: an idle one may have been closed by the server. Raises Lost, Refused."""
         if self._hands is not None:
             try:
                 self._hands.read_only()
@@ -256,6 +258,14 @@ class MariaReplica:
             with contextlib.suppress(Lost, Refused):
                 self._watch.close()
         self._watch = None
+
+
+def _found(line: Line) -> FoundAccount | None:
+    """One account that cannot be read is there all the same, and costs the others nothing."""
+    try:
+        return line.found()
+    except UnreadableGrant:
+        return UNREADABLE
 
 
 def _sameness(change: HostChange) -> tuple[int, int, int, bool]:

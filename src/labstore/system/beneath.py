@@ -21,6 +21,7 @@ _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
 _IMMUTABLE = 0x10
 _NO_ATTRIBUTES = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL})
 _TRIES = 8
+_FORBIDDEN = "openat2(2) is forbidden here, as RestrictSUIDSGID= of a unit does it, or unknown to the kernel"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,7 +34,7 @@ def open_beneath(directory: int, name: str, flags: int) -> int:
     """A descriptor of one name in an open directory, never through a link, a mount point or `..`; never waits.
 
     Raises OSError: ENOENT where there is nothing, ELOOP for a link, EXDEV for a mount point, EAGAIN where the owner
-    of the file holds a lease on it.
+    of the file holds a lease on it, ENOSYS where the system call is forbidden.
     """
     if "/" in name or name in ("", ".", "..") or "\0" in name:
         raise OSError(errno.EINVAL, "not one name", name)
@@ -53,7 +54,7 @@ def open_beneath(directory: int, name: str, flags: int) -> int:
         # EAGAIN also says that a rename somewhere made the kernel unsure whether we are still beneath
         if number not in (errno.EAGAIN, errno.EINTR):
             break
-    raise OSError(number, os.strerror(number), name)
+    raise OSError(number, _FORBIDDEN if number == errno.ENOSYS else os.strerror(number), name)
 
 
 def is_immutable(descriptor: int) -> bool:

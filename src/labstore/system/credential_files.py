@@ -307,15 +307,15 @@ class CredentialFiles:
     @contextmanager
     def _home(self, base: int, owner: FileOwner) -> Iterator[int]:
         """The owner's home, one name below the base: a directory of his on the same file system. Raises _NoHome,
-        _Foreign."""
+        _Foreign, OSError where it could not be found out."""
         try:
             home = open_beneath(base, home_name(owner.kind, owner.name), os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             raise _NoHome from None
-        except NotADirectoryError:
-            raise _Foreign("its home is not a directory") from None
         except OSError as error:
-            raise _Foreign(f"its home cannot be entered: {error.strerror}") from None
+            if error.errno in _NOT_A_HOME:
+                raise _Foreign(_NOT_A_HOME[error.errno]) from None
+            raise
         try:
             wanted = self.settings.paws_owner if owner.kind is AccountKind.PAWS else owner.uid
             found = os.fstat(home).st_uid
@@ -327,13 +327,20 @@ class CredentialFiles:
 
     @contextmanager
     def _file(self, home: int, owner: FileOwner) -> Iterator[int]:
-        """The file, if it is a regular one. Raises FileNotFoundError, _Foreign; never waits."""
+        """The file, if it is a regular one. Raises FileNotFoundError, _Foreign, OSError where it could not be found
+        out; never waits."""
+        name = FILE_NAMES[owner.kind]
         try:
-            file = open_beneath(home, FILE_NAMES[owner.kind], os.O_RDONLY | os.O_NOCTTY)
+            file = open_beneath(home, name, os.O_RDONLY | os.O_NOCTTY)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise _Foreign(_WORDS.get(error.errno or 0, f"it cannot be opened: {error.strerror}")) from None
+            if error.errno in _NOT_A_FILE:
+                raise _Foreign(_NOT_A_FILE[error.errno]) from None
+            # a device that we may not open says so in many ways
+            if not is_regular(os.stat(name, dir_fd=home, follow_symlinks=False)):
+                raise _Foreign("it is not a regular file") from None
+            raise
         try:
             if not is_regular(os.fstat(file)):
                 raise _Foreign("it is not a regular file")
@@ -345,7 +352,13 @@ class CredentialFiles:
         return Missing(SourceFailed(_SOURCE, what, error.strerror or str(error)), _SOURCE, self.clock.now())
 
 
-_WORDS = {
+_NOT_A_HOME = {
+    errno.ENOTDIR: "its home is not a directory",
+    errno.ELOOP: "its home is a symbolic link",
+    errno.EXDEV: "another file system is mounted at its home",
+}
+"""What open(2) says only where something else lies there, in our words. Every other error says nothing about that."""
+_NOT_A_FILE = {
     errno.ELOOP: "it is a symbolic link",
     errno.EXDEV: "another file system is mounted there",
     errno.EAGAIN: "its owner holds a lease on it",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import resource
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,14 +48,54 @@ class HomesLab:
 
 def as_user(uid: int, act: Callable[[], str]) -> str:
     """What an unprivileged process of this uid gets."""
+
+    def become() -> None:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+
+    return in_a_child(become, act)
+
+
+def with_descriptors(left: int, act: Callable[[], str]) -> str:
+    """What a process gets that can open so many files at a time."""
+
+    def become() -> None:
+        free = [os.dup(2) for _ in range(left)]
+        for each in free:
+            os.close(each)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1] + 1, most))
+
+    return in_a_child(become, act)
+
+
+def without_openat2(act: Callable[[], str]) -> str:
+    """What a process gets whose system calls are filtered as systemd's RestrictSUIDSGID= does it: openat2(2) answers
+    ENOSYS."""
+    return in_a_child(_forbid_openat2, act)
+
+
+def _forbid_openat2() -> None:
+    """A filter as in seccomp(2): load the number of the call, compare it, answer ENOSYS or let it through."""
+    load, equal, answer = 0x20, 0x15, 0x06
+    steps = ((load, 0, 0, 0), (equal, 0, 1, 437), (answer, 0, 0, 0x00050000 | errno.ENOSYS), (answer, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
+    for words in ((no_new_privileges, 1, 0, 0, 0), (set_seccomp, mode_filter, program, 0, 0)):
+        if libc.prctl(*words) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def in_a_child(first: Callable[[], None], act: Callable[[], str]) -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
+            first()
             os.write(writer, act().encode())
             status = 0
         finally:

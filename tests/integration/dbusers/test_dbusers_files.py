@@ -17,13 +17,20 @@ import pytest
 
 from labstore.model.accounts import AccountKind, NativeHash
 from labstore.ports.credential_writer import FileState
-from labstore.reconcile.facts import Fact
+from labstore.reconcile.facts import Fact, Missing
 from labstore.reconcile.runner import StepFailed
 from labstore.system import beneath
 from labstore.system.clock import SystemClock
 from labstore.system.credential_files import STAGED, CredentialFiles
 from tests.contracts.credential_writer import NEW, OLD, WIKIBUGS, CredentialWriterContract, look, owner
-from tests.integration.dbusers.homes_lab import HomesLab, as_user, beneath_flag, homes_lab
+from tests.integration.dbusers.homes_lab import (
+    HomesLab,
+    as_user,
+    beneath_flag,
+    homes_lab,
+    with_descriptors,
+    without_openat2,
+)
 from tests.support.dbusers import credentials, flag
 
 pytestmark = pytest.mark.root
@@ -304,6 +311,41 @@ def test_another_file_system_mounted_on_a_home_is_not_entered(lab: HomesLab) -> 
         assert refused.value.errno == errno.EXDEV
     finally:
         os.close(base)
+
+
+@pytest.mark.parametrize("left", [1, 2], ids=["the home", "the file"])
+def test_what_cannot_be_opened_is_not_known_and_not_said_to_be_another_s(lab: HomesLab, left: int) -> None:
+    """DESIGN law 1: an error that says nothing of what stands there leaves it unknown, and the file where it is."""
+    lab.make_home(WIKIBUGS)
+    lab.writer.publish(WIKIBUGS, OLD)
+
+    def tries() -> str:
+        answer = lab.writer.inspect([WIKIBUGS])[WIKIBUGS.user]
+        with pytest.raises(StepFailed) as failed:
+            lab.writer.withdraw(WIKIBUGS)
+        return f"{type(answer).__name__}; {failed.value.report.message()}"
+
+    assert with_descriptors(left, tries) == "Missing; the file of s50001: Too many open files"
+    assert look(lab, WIKIBUGS).verifier == NativeHash.of(OLD)
+
+
+def test_a_device_that_cannot_be_opened_is_in_the_way_all_the_same(lab: HomesLab) -> None:
+    """It is not, on a file system mounted without devices or in a unit that may open none."""
+    lab.make_home(WIKIBUGS)
+    plant(lab.file(WIKIBUGS), "device", WIKIBUGS.uid, lab.homes.root)
+    assert with_descriptors(2, lambda: look(lab, WIKIBUGS).why) == "it is not a regular file"
+
+
+def test_a_process_that_may_not_look_into_homes_says_what_forbids_it(lab: HomesLab) -> None:
+    """systemd answers openat2(2) with ENOSYS in a unit that has RestrictSUIDSGID=."""
+    lab.make_home(WIKIBUGS)
+    lab.writer.publish(WIKIBUGS, OLD)
+
+    def looks() -> str:
+        answer = lab.writer.inspect([WIKIBUGS])[WIKIBUGS.user]
+        return answer.report.message() if isinstance(answer, Missing) else str(answer.value)
+
+    assert "RestrictSUIDSGID= of a unit" in without_openat2(looks)
 
 
 def test_an_account_of_another_name_is_not_served(lab: HomesLab) -> None:

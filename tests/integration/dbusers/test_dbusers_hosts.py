@@ -105,6 +105,31 @@ def test_newcomers_are_served_by_the_others(quick: Site, what: str) -> None:
     assert debts(quick) == {}
 
 
+def test_a_login_that_is_refused_between_look_and_work_costs_one_server(small: Site) -> None:
+    """Somebody gave labstore's login on that server another password at that moment."""
+    small.add_tool("before", 50001)
+    small.run()
+    small.add_tool("meanwhile", 50002)
+    bad, secret = small.servers[0], small.settings.hosts[0].password.reveal()
+    login = f"'{LOGIN}'@'127.0.0.1'"
+    done: list[str] = []
+
+    def change(sql: str) -> None:
+        if sql.startswith("INSERT INTO account ") and not done:
+            done.append(sql)
+            bad.run(f"ALTER USER {login} IDENTIFIED BY 'another'", f"KILL USER {login}")
+
+    try:
+        record = small.cycle(hooks=Hooks(ledger=change)).run()
+        assert done and "Access denied" in str([report.message() for report in record.reports])
+        assert [{"s50002"} <= server.names() for server in small.servers] == [False, True, True]
+        assert debts(small) == {bad.key: {"s50002"}}
+    finally:
+        bad.run(f"ALTER USER {login} IDENTIFIED BY '{secret}'")
+    back(small)
+    assert small.works("meanwhile") == [True] * 3
+
+
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_removal_is_carried_out_there_when_it_is_back(quick: Site, what: str) -> None:
     """Suspended everywhere else at once; the row stays until the last server has dropped the account."""

@@ -197,6 +197,17 @@ def test_who_keeps_within_its_time_is_left_alone(greedy: Greedy) -> None:
         assert governor.ended() == ()
 
 
+def test_an_account_with_global_privileges_is_left_alone(greedy: Greedy) -> None:
+    """upstream #45: it is never touched, whatever its name."""
+    server = greedy.site.servers[0]
+    server.run(f"GRANT PROCESS ON *.* TO '{ACCOUNT}'@'%'")
+    session = greedy.log_in(server)
+    with governed(greedy.site) as governor:
+        _each(session, FREE, "DO SLEEP(3)")
+        session.ping(reconnect=False)
+        assert governor.ended() == ()
+
+
 def test_what_was_ended_is_in_the_record_and_can_be_told_later(greedy: Greedy) -> None:
     with governed(greedy.site):
         with contextlib.suppress(pymysql.MySQLError):
@@ -323,10 +334,20 @@ def test_a_policy_reaches_a_server_that_was_away(small: Site) -> None:
     assert [limits_on(server)[ACCOUNT] for server in small.servers] == [(4, 0, 0)] * 3
 
 
-def test_limits_that_somebody_changed_by_hand_are_put_right(small: Site) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "MAX_USER_CONNECTIONS 0 MAX_QUERIES_PER_HOUR 5",
+        "MAX_USER_CONNECTIONS -1",
+        "MAX_QUERIES_PER_HOUR 4294967295",
+        "MAX_STATEMENT_TIME 99999999",
+    ],
+)
+def test_limits_that_somebody_changed_by_hand_are_put_right(small: Site, changed: str) -> None:
+    """Whatever the server takes."""
     small.add_tool(TOOL, 50001)
     small.run()
-    small.servers[1].run(f"ALTER USER '{ACCOUNT}'@'%' WITH MAX_USER_CONNECTIONS 0 MAX_QUERIES_PER_HOUR 5")
+    small.servers[1].run(f"ALTER USER '{ACCOUNT}'@'%' WITH {changed}")
     assert small.run().state is State.CONVERGED
     assert limits_on(small.servers[1])[ACCOUNT] == (10, 0, 0)
 

@@ -316,6 +316,19 @@ def test_repeating_the_set_up_changes_nothing(narrow: MariaLab) -> None:
     assert narrow.server.run("SELECT User, Host, Priv FROM mysql.global_priv WHERE User LIKE '%definer'") == before
 
 
+def test_an_account_that_cannot_be_read_costs_the_others_nothing(lab: MariaLab) -> None:
+    """Somebody wrote into the grant tables themselves."""
+    server = lab.fresh()
+    made(server, wanted(S1), wanted(S2))
+    before = seen(server).accounts[S2]
+    lab.server.run(
+        f"UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.max_questions', 'many') WHERE User = '{S1}'",
+        "FLUSH PRIVILEGES",
+    )
+    for found in (seen(server).accounts, looked(server, S1, S2)):
+        assert not found[S1].touchable and found[S2] == before
+
+
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labstore.model.accounts import AccountKind, DbUser
+from labstore.model.accounts import AccountKind, DbUser, Limits
 from labstore.ports.credential_writer import FileState
 from labstore.reports.dbusers import SessionsEnded, StatementsEnded
 from tests.support.accounts_world import AccountsWorld
@@ -375,6 +376,15 @@ def test_limits_that_only_servers_know_any_more_are_shown_as_the_site_file_has_t
     replica = live.replica("db1.example.org")
     assert replica.accounts[ADMIN].limits.max_connections == 21, "written there it is kept"
     assert replica.accounts[ALICE].limits.max_connections == 10, "else it ends"
+
+
+def test_what_no_rule_could_say_is_no_limit_that_a_rule_gave(live: AccountsWorld) -> None:
+    """An administrator set -1 by hand, and an administrator's account has a name like ours."""
+    replica = live.replica("db1.example.org")
+    replica.accounts[ADMIN] = replace(replica.accounts[ADMIN], limits=Limits(-1))
+    replica.accounts[ALICE] = replace(replica.accounts[ALICE], limits=Limits(99), touchable=False)
+    lose_the_ledger(live)
+    assert "variances" not in live.run("dbusers", "harvest", "--yes").stdout
 
 
 def test_a_limit_that_only_some_servers_share_hides_no_other_one(live: AccountsWorld) -> None:

@@ -54,6 +54,13 @@ def test_a_part_of_a_second_is_not_no_limit() -> None:
     assert found(max_statement_time=0.001).limits.statement_seconds == 1
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 32, 1 << 63])
+def test_a_number_that_we_would_never_set_is_found_as_it_is(number: int) -> None:
+    """As captured from MariaDB 10.11.19: `MAX_USER_CONNECTIONS -1` is stored as -1."""
+    assert found(max_user_connections=number).limits == Limits(number)
+    assert found(max_statement_time=number - 0.5 if number < 0 else float(number)).limits != Limits()
+
+
 def test_locked_and_not() -> None:
     assert found(account_locked=True).locked
     assert not found(account_locked=False).locked
@@ -66,7 +73,7 @@ def test_what_is_never_touched(more: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "priv", ["", "x", "[]", "1", '{"max_questions": "many"}', '{"max_questions": -1}', '{"max_questions": true}']
+    "priv", ["", "x", "[]", "1", '{"max_questions": "many"}', '{"max_questions": 1e999}', '{"max_questions": true}']
 )
 def test_rows_that_mariadb_does_not_write(priv: str) -> None:
     with pytest.raises(UnreadableGrant):

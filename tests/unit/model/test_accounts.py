@@ -168,7 +168,7 @@ def test_a_secret_shows_a_mask_everywhere() -> None:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [-1, True, 1.5, "10", 1 << 31])
+@pytest.mark.parametrize("value", [True, 1.5, "10"])
 def test_limits_are_whole_numbers(value: object) -> None:
     with pytest.raises(ValueError, match="max_connections"):
         Limits(max_connections=value)  # type: ignore[arg-type]

@@ -21,12 +21,10 @@ from labstore.config.values import (
     Whole,
 )
 from labstore.formats.units import DURATION, Unfit, duration, duration_text
-from labstore.model.accounts import UID_MAX, UID_MIN, AccountKind, DbUser
+from labstore.model.accounts import LARGEST_LIMIT, UID_MAX, UID_MIN, AccountKind, DbUser
 from labstore.model.database import GrantType, HostGroupName, HostKey, RoleName
 from labstore.model.dbusers_settings import ORIGINAL_ROLE, DirectoryKind, Orphans, Surplus, Tls
 from labstore.model.names import shown
-
-LIMIT_MAX = 2_147_483_647
 
 
 def _span(least: float, most: float, example: str) -> Text:
@@ -203,9 +201,13 @@ class WriterFile(Section):
 
 
 class LimitFile(Section):
-    max_connections: Whole | None = optional("connections at a time; 0 for no limit", "not said", ge=0, le=LIMIT_MAX)
+    max_connections: Whole | None = optional(
+        "connections at a time; 0 for no limit", "not said", ge=0, le=LARGEST_LIMIT
+    )
     statement_time: StatementTime | None = optional("how long one statement may take; 0s for no limit", "not said")
-    queries_per_hour: Whole | None = optional("statements in an hour; 0 for no limit", "not said", ge=0, le=LIMIT_MAX)
+    queries_per_hour: Whole | None = optional(
+        "statements in an hour; 0 for no limit", "not said", ge=0, le=LARGEST_LIMIT
+    )
 
 
 def _bare(value: object) -> object:
@@ -217,7 +219,7 @@ Variance = Annotated[LimitFile, BeforeValidator(_bare, json_schema_input_type=in
 
 
 class RoleLimitFile(LimitFile):
-    max_connections: Whole | None = setting(10, "connections at a time; 0 for no limit", ge=0, le=LIMIT_MAX)
+    max_connections: Whole | None = setting(10, "connections at a time; 0 for no limit", ge=0, le=LARGEST_LIMIT)
 
 
 class RuleFile(LimitFile):
