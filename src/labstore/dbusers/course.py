@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from labstore.dbusers.desired import drift, served, surplus, wanted
 from labstore.dbusers.ground import Ground
@@ -15,7 +15,7 @@ from labstore.dbusers.turns import Act, Change, unnamed
 from labstore.dbusers.way import Way, found_verifier
 from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import Orphans, Surplus
-from labstore.model.ledger import AccountRow, AccountState, Cause, RequestVerb
+from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause, RequestVerb
 from labstore.model.people import Entry
 from labstore.ports.credential_writer import FileFact, FileState
 from labstore.ports.replica_server import HostVerb
@@ -29,7 +29,6 @@ FOREIGN = "foreign"
 _REMOVING = frozenset({Act.SUSPEND, Act.LOCK, Act.END_SESSIONS, Act.END, Act.DROP, Act.WITHDRAW, Act.BURY})
 _ADDING = frozenset({Act.ISSUE, Act.ADOPT, Act.CREATE, Act.PUBLISH, Act.KNOW})
 _HOST_ACT = {HostVerb.CREATE: Act.CREATE, HostVerb.ALTER: Act.ALTER, HostVerb.GRANT: Act.GRANT}
-_BY_HAND = frozenset({Cause.ASKED, Cause.ASKED_NOW})
 PROOF_OF = {
     Cause.MISSING: Proof.ABSENT,
     Cause.LOCKED: Proof.GONE,
@@ -166,7 +165,7 @@ def _whether_it_stays(ground: Ground, way: Way, row: AccountRow) -> DbStep | Non
 def _asked_for(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     """A person's word about an account that is suspended already: it is the cause from now on."""
     cause = _cause(ground, way, row)
-    if cause in _BY_HAND and cause is not row.cause:
+    if cause in BY_HAND and cause is not row.cause:
         return _step(way, Change(Act.SUSPEND, way.user, cause=cause), "asked for", _taking(way, cause))
     return None
 
@@ -175,14 +174,14 @@ def _cause(ground: Ground, way: Way, row: AccountRow) -> Cause | None:
     """Why the account shall be suspended now; None for one that shall not."""
     if way.asked is not None and way.asked.verb is RequestVerb.REMOVE:
         return Cause.ASKED_NOW if way.asked.options.get("now") else Cause.ASKED
-    if way.asked is None and row.cause in _BY_HAND:
+    if way.asked is None and row.cause in BY_HAND:
         return row.cause
     if way.entry is not None and way.entry.locked is not None:
         return Cause.LOCKED if way.entry.locked else None
     if _confirmed(ground, way, row):
         return Cause.MISSING
     # nobody says anything new: an account stays as it is, suspended or not
-    return None if row.cause in _BY_HAND else row.cause
+    return None if row.cause in BY_HAND else row.cause
 
 
 def _confirmed(ground: Ground, way: Way, row: AccountRow) -> bool:
@@ -194,11 +193,19 @@ def _confirmed(ground: Ground, way: Way, row: AccountRow) -> bool:
 def _over(ground: Ground, way: Way, row: AccountRow, cause: Cause) -> bool:
     """Whether a suspended account may be dropped: gone for good, long enough ago, locked and without sessions wherever
     a server answers."""
+    since = _gone_since(ground, way, row, cause)
     wait = timedelta(seconds=0 if cause is Cause.ASKED_NOW else ground.settings.removal.wait)
-    gone = cause in _BY_HAND or _confirmed(ground, way, row)
-    if not gone or row.suspended_at is None or row.suspended_at + wait > ground.at or way.sessions:
+    if since is None or since + wait > ground.at or way.sessions:
         return False
     return all(found is None or found.locked or not found.touchable for found in way.found.values())
+
+
+def _gone_since(ground: Ground, way: Way, row: AccountRow, cause: Cause) -> datetime | None:
+    """From when the waiting time is counted; None for an account that is not gone. One that was disabled for long and
+    is missing now has only begun to wait."""
+    if row.suspended_at is None or cause in BY_HAND:
+        return row.suspended_at
+    return max(row.suspended_at, row.missing_since) if row.missing_since and _confirmed(ground, way, row) else None
 
 
 def _resume(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:

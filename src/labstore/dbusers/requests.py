@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from labstore.dbusers.facts import DbFacts
-from labstore.model.ledger import AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
+from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
 from labstore.ports.ledger import Finished
 from labstore.reconcile.facts import Fact
 
-_BY_HAND = frozenset({Cause.ASKED, Cause.ASKED_NOW})
 _ROTATED = frozenset({AccountState.OVERLAP, AccountState.LIVE})
 
 
@@ -31,7 +30,7 @@ def _result(facts: DbFacts, ledger: LedgerView, request: Request, at: datetime) 
         return _without_row(facts, ledger, request)
     if request.verb is RequestVerb.RESTORE:
         return "" if row.suspended else "restored"
-    if row.cause not in _BY_HAND:
+    if row.cause not in BY_HAND:
         return ""
     if row.cause is Cause.ASKED_NOW:
         return "suspended; it is dropped as soon as its sessions are ended"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from labstore.model.accounts import DbUser, NativeHash
-from labstore.model.ledger import AccountRow, AccountState, Cause
+from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause
 from labstore.model.names import shown
 
 
@@ -119,7 +119,8 @@ _FIELDS: dict[Act, Callable[[AccountRow, Change, NativeHash | None, datetime], d
     },
     Act.SETTLE: lambda _row, _change, _verifier, _at: {"other": None, "until": None, "state": AccountState.LIVE},
     Act.SUSPEND: lambda row, change, _verifier, at: {
-        "suspended_at": row.suspended_at or at,
+        # a person's word begins the waiting time, however long the directory had the account disabled before
+        "suspended_at": at if _first_word(row, change) else row.suspended_at or at,
         "cause": change.cause,
     },
     # one that was being dropped begins again with what its file says
@@ -163,6 +164,11 @@ def _new(change: Change, verifier: NativeHash | None, at: datetime) -> AccountRo
         password_at=at,
         missing_since=at if change.act is Act.KNOW else None,
     )
+
+
+def _first_word(row: AccountRow, change: Change) -> bool:
+    """Whether a person asks for what nobody asked for before."""
+    return change.cause in BY_HAND and row.cause not in BY_HAND
 
 
 def _identity(row: AccountRow, change: Change) -> dict[str, Any]:
