@@ -172,11 +172,10 @@ def _first_word(row: AccountRow, change: Change) -> bool:
 
 
 def _identity(row: AccountRow, change: Change) -> dict[str, Any]:
-    return {
-        "name": change.name or row.name,
-        "uid": change.uid or row.uid,
-        "entry_uuid": change.uuid or row.entry_uuid,
-    }
+    name = change.name or row.name
+    # an entry without a UUID by another name: a person said that it is the owner, and the former entry is not
+    known = row.entry_uuid if name == row.name else ""
+    return {"name": name, "uid": change.uid or row.uid, "entry_uuid": change.uuid or known}
 
 
 def unnamed(user: DbUser) -> str:
