@@ -326,25 +326,31 @@ def _file(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     if way.file is None or row.generation not in way.held:
         return None
     if row.state is AccountState.ISSUING and way.file.state is FileState.ABSENT:
-        away = _required_away(ground, row)
+        until = _patience(ground, row, ground.settings.pacing.required_patience)
+        away = _required_away(ground) if until > ground.at else ""
         if away:
             way.untouched = f"its file waits for {away}"
             return None
-        return _step(way, Change(Act.PUBLISH, way.user), "servers know its password")
+        return _step(way, Change(Act.PUBLISH, way.user, until=until), "servers know its password")
     if row.state is AccountState.ROTATING and way.file.state is not FileState.NO_HOME:
+        if _at_once(ground, way):
+            why = "its old password is to end at once"
+            return _step(way, Change(Act.REPLACE, way.user, until=ground.at), why)
         away = _rotation_away(ground, row)
         if away:
             way.untouched = f"its new file waits for {away}"
             return None
-        return _step(way, Change(Act.REPLACE, way.user), "servers know its new password")
+        until = _patience(ground, row, ground.settings.rotation.patience)
+        return _step(way, Change(Act.REPLACE, way.user, until=until), "servers know its new password")
     return None
 
 
-def _required_away(ground: Ground, row: AccountRow) -> str:
-    """The required servers that are away, as long as a new file still waits for them."""
-    patience = timedelta(seconds=ground.settings.pacing.required_patience)
-    if row.password_at is not None and row.password_at + patience <= ground.at:
-        return ""
+def _patience(ground: Ground, row: AccountRow, seconds: float) -> datetime:
+    """Until when a file waits for servers that do not take its password."""
+    return (row.password_at or ground.at) + timedelta(seconds=seconds)
+
+
+def _required_away(ground: Ground) -> str:
     return _words(key for key in ground.away if ground.hosts[key].required)
 
 

@@ -63,7 +63,10 @@ MINTING = frozenset({Act.ISSUE, Act.ROTATE})
 @dataclass(frozen=True, slots=True)
 class Change:
     """One act on one account. `generation` is the password's that the act is about; the password and its hash are in
-    no plan. What an act needs beside, it carries: owner, server, cause, moment."""
+    no plan. What an act needs beside, it carries: owner, server, cause, moment.
+
+    `until` of OVERLAP is when the old password ends; of PUBLISH and REPLACE it is how long the file waits for servers
+    that answer and do not do their part."""
 
     act: Act
     user: DbUser
