@@ -179,7 +179,9 @@ class Applier:
             if change.act is Act.BURY:
                 assert row is not None
                 return [*map(Note, events), self._bury(row, step, at)]
-            row = turned(row, change, self._verifier(change), at)
+            # a rotation is as old as what it was decided on: a word that came meanwhile is owed another one
+            moment = self.facts.heard if change.act is Act.ROTATE else None
+            row = turned(row, change, self._verifier(change), moment or at)
             events.append(_event(step))
         assert row is not None
         return [*map(Note, events[:-1]), Put(row, events[-1])]
