@@ -44,7 +44,8 @@ def next_step(ground: Ground, way: Way) -> DbStep | None:
     if row is None:
         return _newcomer(ground, way)
     if row.state is AccountState.DROPPING:
-        return _resume(ground, way, row) or _asked_for(ground, way, row) or _dropping(ground, way, row)
+        step = _resume(ground, way, row) or _asked_for(ground, way, row)
+        return step or (None if _asked_back(ground, way, row) else _dropping(ground, way, row))
     step = _who_it_is(way, row) or _whether_it_stays(ground, way, row)
     if step is not None:
         return step
@@ -156,18 +157,30 @@ def _whether_it_stays(ground: Ground, way: Way, row: AccountRow) -> DbStep | Non
     asked = _asked_for(ground, way, row)
     if asked is not None:
         return asked
-    if _over(ground, way, row, cause):
+    if not _asked_back(ground, way, row) and _over(ground, way, row, cause):
         change = Change(Act.END, way.user, cause=cause)
         return _step(way, change, "its waiting time is over", _taking(way, cause))
     return None
 
 
 def _asked_for(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
-    """A person's word about an account that is suspended already: it is the cause from now on."""
+    """A person's word about an account that is suspended already: it is the cause from now on, and no cause any more
+    when it was taken back."""
     cause = _cause(ground, way, row)
-    if cause in BY_HAND and cause is not row.cause:
-        return _step(way, Change(Act.SUSPEND, way.user, cause=cause), "asked for", _taking(way, cause))
-    return None
+    if cause is None or cause is row.cause or not {cause, row.cause} & BY_HAND:
+        return None
+    return _step(way, Change(Act.SUSPEND, way.user, cause=cause), _WHY.get(cause, "asked for"), _taking(way, cause))
+
+
+def _asked_back(ground: Ground, way: Way, row: AccountRow) -> bool:
+    """Whether a person wants the account back, and only the directory stands against it: then nothing more is taken
+    from it, and what it waits for is said."""
+    if way.asked is None or way.asked.verb is not RequestVerb.RESTORE:
+        return False
+    cause = _cause(ground, way, row)
+    why = _WHY[Cause.MISSING] if _confirmed(ground, way, row) else "the directory does not say that it has it"
+    way.untouched = f"asked back by {way.asked.who}, but {_WHY[cause] if cause is Cause.LOCKED else why}"
+    return True
 
 
 def _cause(ground: Ground, way: Way, row: AccountRow) -> Cause | None:
