@@ -16,7 +16,7 @@ from labstore.formats.units import Unfit, duration, duration_text
 from labstore.model.accounts import AccountKind, DbUser, PartialLimits
 from labstore.model.database import HostGroupName
 from labstore.model.dbusers_settings import LimitRule
-from labstore.model.ledger import AccountRow, Cause, LedgerView, Request, RequestVerb
+from labstore.model.ledger import AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
 from labstore.telemetry.dbusers import request_words, rule_words
 from labstore.telemetry.words import plural
 
@@ -106,8 +106,9 @@ def rotate(
     whom = str(found.user) if found else f"all {plural(len(view.accounts), 'account')}"
     end = "ends at once" if now else f"ends {duration_text(here.settings.rotation.overlap)} after"
     what = f"{whom}: a new password in the file; the old one {end}"
-    if found is not None and found.row is not None and found.row.until is not None and not now:
-        what = f"{whom}: begins {found.row.until:%Y-%m-%d %H:%M} UTC, when the rotation that is under way is over"
+    row = found.row if found is not None else None
+    if row is not None and row.state is AccountState.OVERLAP and row.until is not None and not now:
+        what = f"{whom}: begins {row.until:%Y-%m-%d %H:%M} UTC, when the rotation that is under way is over"
     options: dict[str, object] = {"now": True} if now else {}
     _ask(chosen, RequestVerb.ROTATE, found.user if found else None, what, options, because, yes, as_json)
 

@@ -268,7 +268,7 @@ def _password(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     if file.state is FileState.TRUSTED and file.verifier not in row.verifiers:
         return _step(way, _newer(way, row, Act.ADOPT), "its trusted file has another password")
     known = file.verifier is not None and file.verifier in row.verifiers
-    return (_with_file(ground, way, row, file) if known else None) or _rotate(way, row)
+    return (_with_file(ground, way, row, file) if known else None) or _rotate(ground, way, row)
 
 
 def _newer(way: Way, row: AccountRow, act: Act) -> Change:
@@ -308,14 +308,16 @@ def _overlap(ground: Ground, way: Way) -> float:
 
 
 def _at_once(ground: Ground, way: Way) -> bool:
-    return any(request.options.get("now") for request in ground.rotations(way.user))
+    return way.row is not None and ground.at_once(way.row)
 
 
-def _rotate(way: Way, row: AccountRow) -> DbStep | None:
+def _rotate(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
+    # that it was asked for at once is kept in the row: the request may be done for this account before its file is
+    change = replace(_newer(way, row, Act.ROTATE), until=ground.at if _at_once(ground, way) else None)
     if row.state is AccountState.ROTATING and row.generation not in way.held:
-        return _step(way, _newer(way, row, Act.ROTATE), "nobody has read its new password")
+        return _step(way, change, "nobody has read its new password")
     if way.rotation is not None and row.state is AccountState.LIVE:
-        return _step(way, _newer(way, row, Act.ROTATE), f"asked for by {way.rotation.who}")
+        return _step(way, change, f"asked for by {way.rotation.who}")
     return None
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from labstore.dbusers.facts import DbFacts
+from labstore.model.accounts import DbUser
 from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
+from labstore.ports.credential_writer import FileState
 from labstore.ports.ledger import Finished
 from labstore.reconcile.facts import Fact
 
@@ -28,7 +30,7 @@ def finished(facts: DbFacts, ledger: LedgerView, at: datetime) -> Iterator[Finis
 
 def _result(facts: DbFacts, ledger: LedgerView, request: Request, at: datetime) -> str:
     if request.verb is RequestVerb.ROTATE:
-        return _rotated(ledger, request, at)
+        return _rotated(facts, ledger, request, at)
     assert request.account is not None
     row = ledger.accounts.get(request.account)
     if row is None:
@@ -54,14 +56,23 @@ def _without_row(facts: DbFacts, ledger: LedgerView, request: Request) -> str:
     return "the directory does not have it" if gone else ""
 
 
-def _rotated(ledger: LedgerView, request: Request, at: datetime) -> str:
+def _rotated(facts: DbFacts, ledger: LedgerView, request: Request, at: datetime) -> str:
     if request.account is not None:
         row = ledger.accounts.get(request.account)
         if row is None:
             return "there is no such account"
         return _done(row, request, at) and "rotated"
-    owing = sum(not _done(row, request, at) for row in ledger.accounts.values() if row.name_known)
-    return "" if owing else "all rotated"
+    owing = {row.user for row in ledger.accounts.values() if row.name_known and not _done(row, request, at)}
+    # one home that was archived must not keep the word for everybody open
+    homeless = {user for user in owing if _homeless(facts, user)}
+    if owing - homeless:
+        return ""
+    return f"all rotated but {len(homeless)} without a home, whose password is as it was" if homeless else "all rotated"
+
+
+def _homeless(facts: DbFacts, user: DbUser) -> bool:
+    answer = facts.files.get(user)
+    return isinstance(answer, Fact) and answer.value.state is FileState.NO_HOME
 
 
 def _done(row: AccountRow, request: Request, at: datetime) -> str:

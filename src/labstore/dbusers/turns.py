@@ -65,8 +65,8 @@ class Change:
     """One act on one account. `generation` is the password's that the act is about; the password and its hash are in
     no plan. What an act needs beside, it carries: owner, server, cause, moment.
 
-    `until` of OVERLAP is when the old password ends; of PUBLISH and REPLACE it is how long the file waits for servers
-    that answer and do not do their part."""
+    `until` of OVERLAP is when the old password ends, of ROTATE the same where that is at once; of PUBLISH and REPLACE
+    it is how long the file waits for servers that answer and do not do their part."""
 
     act: Act
     user: DbUser
@@ -119,6 +119,7 @@ _FIELDS: dict[Act, Callable[[AccountRow, Change, NativeHash | None, datetime], d
         "generation": change.generation,
         "state": AccountState.ROTATING,
         "password_at": at,
+        "until": change.until,
     },
     Act.SETTLE: lambda _row, _change, _verifier, _at: {"other": None, "until": None, "state": AccountState.LIVE},
     Act.SUSPEND: lambda row, change, _verifier, at: {
