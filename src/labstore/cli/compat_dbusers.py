@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from labstore import __version__
 from labstore.assembly import SiteFiles, SiteSource
 from labstore.assembly_dbusers import AccountsRoom, accounts_of
 from labstore.cli.dbusers import HARVESTED, carry_out, show_plan
-from labstore.cli.dbusers_parts import alive, hands, ldap_at_hand, looking, meant, project_of, written
+from labstore.cli.dbusers_parts import alive, hands, ldap_at_hand, looking, meant_surely, project_of, written
 from labstore.cli.exit import Exit, Stop, of_state
 from labstore.cli.options import told
 from labstore.cli.output import line
@@ -28,7 +28,7 @@ from labstore.config.load import DEFAULT
 from labstore.dbusers.turns import Act
 from labstore.model.accounts import AccountKind
 from labstore.model.dbusers_settings import DbusersSettings, Tls
-from labstore.model.ledger import Request, RequestVerb
+from labstore.model.ledger import LedgerView, Request, RequestVerb
 from labstore.system.identity import person, program
 from labstore.telemetry import logs
 
@@ -141,8 +141,8 @@ def _once(here: AccountsRoom, only: tuple[str, ...], dry_run: bool, acts: frozen
 
 def _delete(here: AccountsRoom, name: str, now: bool, dry_run: bool) -> None:
     with looking(here) as (cycle, _):
-        found = meant(cycle.observer.ledger.read(), name, project_of(here))
-    if found.row is None or found.user.kind not in here.settings.kinds:
+        found = meant_surely(_among(cycle.observer.ledger.read(), here.settings.kinds), name, project_of(here))
+    if found.row is None:
         raise Stop(Exit.FAILED, f"error: the ledger has no account of {name}", "labstore dbusers show --list")
     line(f"{found.user}, {found.row.kind.value} {found.row.name}: suspended" + (", then dropped" if now else ""))
     if dry_run:
@@ -152,3 +152,10 @@ def _delete(here: AccountsRoom, name: str, now: bool, dry_run: bool) -> None:
         ledger.ask(Request(RequestVerb.REMOVE, found.user, here.who, here.clock.now(), options))
     if not alive(here):
         carry_out(here, frozenset(), (str(found.user),), True, False)
+
+
+def _among(view: LedgerView, kinds: Collection[AccountKind]) -> LedgerView:
+    """The ledger as far as it is about these kinds."""
+    accounts = {user: row for user, row in view.accounts.items() if row.kind in kinds}
+    stones = {user: stone for user, stone in view.tombstones.items() if stone.kind in kinds}
+    return replace(view, accounts=accounts, tombstones=stones)

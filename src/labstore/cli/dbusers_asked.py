@@ -16,7 +16,7 @@ from labstore.formats.units import Unfit, duration, duration_text
 from labstore.model.accounts import LARGEST_LIMIT, AccountKind, DbUser, PartialLimits
 from labstore.model.database import HostGroupName
 from labstore.model.dbusers_settings import LimitRule
-from labstore.model.ledger import LedgerView, Request, RequestVerb
+from labstore.model.ledger import AccountRow, AccountState, Cause, LedgerView, Request, RequestVerb
 from labstore.telemetry.dbusers import request_words, rule_words
 from labstore.telemetry.words import plural
 
@@ -55,7 +55,7 @@ def remove(name: str, now: bool, restore: bool, yes: bool, because: str, as_json
     if restore and found.row is None:
         what = f"{who}: was dropped; gets a new password and a new file, by apply --allow-account-identity"
     elif restore:
-        what = f"{who}: works again on every server, with the password in its file"
+        what = f"{who}: {_when_back(found.row)}"
     elif now:
         what = f"{who}: locked on every server, its sessions ended, then dropped, its file removed"
     else:
@@ -63,6 +63,15 @@ def remove(name: str, now: bool, restore: bool, yes: bool, because: str, as_json
     verb = RequestVerb.RESTORE if restore else RequestVerb.REMOVE
     options: dict[str, object] = {"now": True} if now else {}
     _ask(chosen, verb, found.user, what, options, because, yes, as_json)
+
+
+def _when_back(row: AccountRow | None) -> str:
+    """What a person's wish to have it back can do, as far as the ledger knows what the directory says."""
+    if row is not None and row.suspended and row.missing_since is not None:
+        return "the directory lacks it; kept, locked, until it has it again, and not dropped meanwhile"
+    if row is not None and row.cause is Cause.LOCKED:
+        return "the directory says that it is disabled; kept, locked, until that ends"
+    return "works again on every server, with the password in its file, unless the directory lacks or disables it"
 
 
 @click.command()
@@ -97,8 +106,9 @@ def rotate(
     whom = str(found.user) if found else f"all {plural(len(view.accounts), 'account')}"
     end = "ends at once" if now else f"ends {duration_text(here.settings.rotation.overlap)} after"
     what = f"{whom}: a new password in the file; the old one {end}"
-    if found is not None and found.row is not None and found.row.until is not None and not now:
-        what = f"{whom}: begins {found.row.until:%Y-%m-%d %H:%M} UTC, when the rotation that is under way is over"
+    row = found.row if found is not None else None
+    if row is not None and row.state is AccountState.OVERLAP and row.until is not None and not now:
+        what = f"{whom}: begins {row.until:%Y-%m-%d %H:%M} UTC, when the rotation that is under way is over"
     options: dict[str, object] = {"now": True} if now else {}
     _ask(chosen, RequestVerb.ROTATE, found.user if found else None, what, options, because, yes, as_json)
 

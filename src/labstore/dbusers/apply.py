@@ -41,7 +41,8 @@ _VERBS = {
     Act.DROP: HostVerb.DROP,
 }
 _NEEDS_ALL = frozenset({Act.REPLACE, Act.WITHDRAW, Act.BURY, Act.END})
-"""Acts that are taken only where every server that answered did its part before."""
+"""Acts that are taken only where every server that answered did its part before. A file waits for that until the moment
+that its step carries: one server that is read-only for long must not keep a tool from the others."""
 _MAKING = frozenset({Act.CREATE, Act.ALTER, Act.REVOKE, Act.GRANT})
 _RIGHTS = frozenset({Act.REVOKE, Act.GRANT})
 WRITERS = 8
@@ -116,6 +117,8 @@ class Applier:
         """Whether the first step has to wait because of a server; then all of them are skipped."""
         change = _change(steps[0])
         failed = self._failed.get(change.user, {})
+        if change.until is not None and change.until <= self.facts.at:
+            return False
         if change.act is Act.PUBLISH:
             failed = {key: why for key, why in failed.items() if self._hosts[HostKey.parse(key)].required}
         elif change.act not in _NEEDS_ALL:
@@ -176,7 +179,9 @@ class Applier:
             if change.act is Act.BURY:
                 assert row is not None
                 return [*map(Note, events), self._bury(row, step, at)]
-            row = turned(row, change, self._verifier(change), at)
+            # a rotation is as old as what it was decided on: a word that came meanwhile is owed another one
+            moment = self.facts.heard if change.act is Act.ROTATE else None
+            row = turned(row, change, self._verifier(change), moment or at)
             events.append(_event(step))
         assert row is not None
         return [*map(Note, events[:-1]), Put(row, events[-1])]

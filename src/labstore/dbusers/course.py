@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from labstore.dbusers.desired import drift, served, surplus, wanted
 from labstore.dbusers.ground import Ground
@@ -15,7 +15,7 @@ from labstore.dbusers.turns import Act, Change, unnamed
 from labstore.dbusers.way import Way, found_verifier
 from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import Orphans, Surplus
-from labstore.model.ledger import AccountRow, AccountState, Cause, RequestVerb
+from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause, RequestVerb
 from labstore.model.people import Entry
 from labstore.ports.credential_writer import FileFact, FileState
 from labstore.ports.replica_server import HostVerb
@@ -29,7 +29,6 @@ FOREIGN = "foreign"
 _REMOVING = frozenset({Act.SUSPEND, Act.LOCK, Act.END_SESSIONS, Act.END, Act.DROP, Act.WITHDRAW, Act.BURY})
 _ADDING = frozenset({Act.ISSUE, Act.ADOPT, Act.CREATE, Act.PUBLISH, Act.KNOW})
 _HOST_ACT = {HostVerb.CREATE: Act.CREATE, HostVerb.ALTER: Act.ALTER, HostVerb.GRANT: Act.GRANT}
-_BY_HAND = frozenset({Cause.ASKED, Cause.ASKED_NOW})
 PROOF_OF = {
     Cause.MISSING: Proof.ABSENT,
     Cause.LOCKED: Proof.GONE,
@@ -45,7 +44,8 @@ def next_step(ground: Ground, way: Way) -> DbStep | None:
     if row is None:
         return _newcomer(ground, way)
     if row.state is AccountState.DROPPING:
-        return _resume(ground, way, row) or _asked_for(ground, way, row) or _dropping(ground, way, row)
+        step = _resume(ground, way, row) or _asked_for(ground, way, row)
+        return step or (None if _asked_back(ground, way, row) else _dropping(ground, way, row))
     step = _who_it_is(way, row) or _whether_it_stays(ground, way, row)
     if step is not None:
         return step
@@ -157,32 +157,44 @@ def _whether_it_stays(ground: Ground, way: Way, row: AccountRow) -> DbStep | Non
     asked = _asked_for(ground, way, row)
     if asked is not None:
         return asked
-    if _over(ground, way, row, cause):
+    if not _asked_back(ground, way, row) and _over(ground, way, row, cause):
         change = Change(Act.END, way.user, cause=cause)
         return _step(way, change, "its waiting time is over", _taking(way, cause))
     return None
 
 
 def _asked_for(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
-    """A person's word about an account that is suspended already: it is the cause from now on."""
+    """A person's word about an account that is suspended already: it is the cause from now on, and no cause any more
+    when it was taken back."""
     cause = _cause(ground, way, row)
-    if cause in _BY_HAND and cause is not row.cause:
-        return _step(way, Change(Act.SUSPEND, way.user, cause=cause), "asked for", _taking(way, cause))
-    return None
+    if cause is None or cause is row.cause or not {cause, row.cause} & BY_HAND:
+        return None
+    return _step(way, Change(Act.SUSPEND, way.user, cause=cause), _WHY.get(cause, "asked for"), _taking(way, cause))
+
+
+def _asked_back(ground: Ground, way: Way, row: AccountRow) -> bool:
+    """Whether a person wants the account back, and only the directory stands against it: then nothing more is taken
+    from it, and what it waits for is said."""
+    if way.asked is None or way.asked.verb is not RequestVerb.RESTORE:
+        return False
+    cause = _cause(ground, way, row)
+    why = _WHY[Cause.MISSING] if _confirmed(ground, way, row) else "the directory does not say that it has it"
+    way.untouched = f"asked back by {way.asked.who}, but {_WHY[cause] if cause is Cause.LOCKED else why}"
+    return True
 
 
 def _cause(ground: Ground, way: Way, row: AccountRow) -> Cause | None:
     """Why the account shall be suspended now; None for one that shall not."""
     if way.asked is not None and way.asked.verb is RequestVerb.REMOVE:
         return Cause.ASKED_NOW if way.asked.options.get("now") else Cause.ASKED
-    if way.asked is None and row.cause in _BY_HAND:
+    if way.asked is None and row.cause in BY_HAND:
         return row.cause
     if way.entry is not None and way.entry.locked is not None:
         return Cause.LOCKED if way.entry.locked else None
     if _confirmed(ground, way, row):
         return Cause.MISSING
     # nobody says anything new: an account stays as it is, suspended or not
-    return None if row.cause in _BY_HAND else row.cause
+    return None if row.cause in BY_HAND else row.cause
 
 
 def _confirmed(ground: Ground, way: Way, row: AccountRow) -> bool:
@@ -194,11 +206,19 @@ def _confirmed(ground: Ground, way: Way, row: AccountRow) -> bool:
 def _over(ground: Ground, way: Way, row: AccountRow, cause: Cause) -> bool:
     """Whether a suspended account may be dropped: gone for good, long enough ago, locked and without sessions wherever
     a server answers."""
+    since = _gone_since(ground, way, row, cause)
     wait = timedelta(seconds=0 if cause is Cause.ASKED_NOW else ground.settings.removal.wait)
-    gone = cause in _BY_HAND or _confirmed(ground, way, row)
-    if not gone or row.suspended_at is None or row.suspended_at + wait > ground.at or way.sessions:
+    if since is None or since + wait > ground.at or way.sessions:
         return False
     return all(found is None or found.locked or not found.touchable for found in way.found.values())
+
+
+def _gone_since(ground: Ground, way: Way, row: AccountRow, cause: Cause) -> datetime | None:
+    """From when the waiting time is counted; None for an account that is not gone. One that was disabled for long and
+    is missing now has only begun to wait."""
+    if row.suspended_at is None or cause in BY_HAND:
+        return row.suspended_at
+    return max(row.suspended_at, row.missing_since) if row.missing_since and _confirmed(ground, way, row) else None
 
 
 def _resume(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
@@ -248,7 +268,7 @@ def _password(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     if file.state is FileState.TRUSTED and file.verifier not in row.verifiers:
         return _step(way, _newer(way, row, Act.ADOPT), "its trusted file has another password")
     known = file.verifier is not None and file.verifier in row.verifiers
-    return (_with_file(ground, way, row, file) if known else None) or _rotate(way, row)
+    return (_with_file(ground, way, row, file) if known else None) or _rotate(ground, way, row)
 
 
 def _newer(way: Way, row: AccountRow, act: Act) -> Change:
@@ -288,14 +308,16 @@ def _overlap(ground: Ground, way: Way) -> float:
 
 
 def _at_once(ground: Ground, way: Way) -> bool:
-    return any(request.options.get("now") for request in ground.rotations(way.user))
+    return way.row is not None and ground.at_once(way.row)
 
 
-def _rotate(way: Way, row: AccountRow) -> DbStep | None:
+def _rotate(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
+    # that it was asked for at once is kept in the row: the request may be done for this account before its file is
+    change = replace(_newer(way, row, Act.ROTATE), until=ground.at if _at_once(ground, way) else None)
     if row.state is AccountState.ROTATING and row.generation not in way.held:
-        return _step(way, _newer(way, row, Act.ROTATE), "nobody has read its new password")
+        return _step(way, change, "nobody has read its new password")
     if way.rotation is not None and row.state is AccountState.LIVE:
-        return _step(way, _newer(way, row, Act.ROTATE), f"asked for by {way.rotation.who}")
+        return _step(way, change, f"asked for by {way.rotation.who}")
     return None
 
 
@@ -319,25 +341,31 @@ def _file(ground: Ground, way: Way, row: AccountRow) -> DbStep | None:
     if way.file is None or row.generation not in way.held:
         return None
     if row.state is AccountState.ISSUING and way.file.state is FileState.ABSENT:
-        away = _required_away(ground, row)
+        until = _patience(ground, row, ground.settings.pacing.required_patience)
+        away = _required_away(ground) if until > ground.at else ""
         if away:
             way.untouched = f"its file waits for {away}"
             return None
-        return _step(way, Change(Act.PUBLISH, way.user), "servers know its password")
+        return _step(way, Change(Act.PUBLISH, way.user, until=until), "servers know its password")
     if row.state is AccountState.ROTATING and way.file.state is not FileState.NO_HOME:
+        if _at_once(ground, way):
+            why = "its old password is to end at once"
+            return _step(way, Change(Act.REPLACE, way.user, until=ground.at), why)
         away = _rotation_away(ground, row)
         if away:
             way.untouched = f"its new file waits for {away}"
             return None
-        return _step(way, Change(Act.REPLACE, way.user), "servers know its new password")
+        until = _patience(ground, row, ground.settings.rotation.patience)
+        return _step(way, Change(Act.REPLACE, way.user, until=until), "servers know its new password")
     return None
 
 
-def _required_away(ground: Ground, row: AccountRow) -> str:
-    """The required servers that are away, as long as a new file still waits for them."""
-    patience = timedelta(seconds=ground.settings.pacing.required_patience)
-    if row.password_at is not None and row.password_at + patience <= ground.at:
-        return ""
+def _patience(ground: Ground, row: AccountRow, seconds: float) -> datetime:
+    """Until when a file waits for servers that do not take its password."""
+    return (row.password_at or ground.at) + timedelta(seconds=seconds)
+
+
+def _required_away(ground: Ground) -> str:
     return _words(key for key in ground.away if ground.hosts[key].required)
 
 

@@ -24,7 +24,8 @@ class DbFacts:
     """What the directory, the ledger, every server and every home say.
 
     `held` are the passwords (account and generation) that this process still has in memory. `away` says since when a
-    server gives no answer. `waiting` says since when a new account waits for something.
+    server gives no answer. `waiting` says since when a new account waits for something. `heard` is the ledger's time
+    just before it was read: what people asked for after that is not in `ledger`.
     """
 
     at: datetime
@@ -36,6 +37,7 @@ class DbFacts:
     held: frozenset[tuple[DbUser, int]] = frozenset()
     away: Mapping[HostKey, datetime] = field(default_factory=dict)
     waiting: Mapping[DbUser, datetime] = field(default_factory=dict)
+    heard: datetime | None = None
 
     @property
     def missing(self) -> tuple[Missing, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from labstore.dbusers.desired import Limiter
@@ -10,8 +10,9 @@ from labstore.dbusers.facts import DbFacts
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.database import HostKey
 from labstore.model.dbusers_settings import ReplicaSettings
-from labstore.model.ledger import AccountRow, Request, RequestVerb
+from labstore.model.ledger import AccountRow, AccountState, Request, RequestVerb
 from labstore.model.people import Listing
+from labstore.ports.credential_writer import FileFact, FileState
 from labstore.reconcile.facts import Fact
 
 
@@ -60,25 +61,48 @@ class Ground:
         """The latest word of a person about removing or restoring this account."""
         return next((r for r in reversed(self._requests.get(user, ())) if r.verb is not RequestVerb.ROTATE), None)
 
-    def rotation(self, user: DbUser, row: AccountRow | None) -> Request | None:
+    def rotation(self, row: AccountRow | None, file: FileFact | None) -> Request | None:
         """The rotation that an account owes: asked for it, asked of all, or due by the schedule. It begins when the
         account is live."""
         if row is None:
             return None
-        for request in self.rotations(user):
-            if row.password_at is None or row.password_at < request.at:
-                return request if request.account or self._room() else None
-        every = self.settings.rotation.every
-        if every is not None and row.password_at is not None:
-            # an offset by the account's number, so that not all are due at once
-            due = row.password_at + timedelta(seconds=every * (1 + user.number % 101 / 1000))
-            if due <= self.at and self._room():
-                return Request(RequestVerb.ROTATE, user, "the schedule", due)
-        return None
+        request = next(iter(self._owed(row)), None)
+        if request is not None and request.account is not None:
+            return request
+        if not self._can_begin(row, file):
+            return None
+        request = request or self._due(row)
+        return request if request is not None and self._room() else None
 
-    def rotations(self, user: DbUser) -> list[Request]:
-        """Every open request to rotate this account or all."""
-        return [r for r in self._requests.get(user, ()) if r.verb is RequestVerb.ROTATE] + self._everybody
+    def at_once(self, row: AccountRow) -> bool:
+        """Whether the old password of the rotation that is under way, or begins, ends as soon as the file has the new
+        one. A request that others still owe is none of this account's any more."""
+        if row.state is AccountState.ROTATING and row.until is not None:
+            return True
+        return any(request.options.get("now") for request in self._owed(row))
+
+    def _owed(self, row: AccountRow) -> Iterator[Request]:
+        """Every open request to rotate this account or all that is younger than its password."""
+        own = (request for request in self._requests.get(row.user, ()) if request.verb is RequestVerb.ROTATE)
+        for request in (*own, *self._everybody):
+            if row.password_at is None or row.password_at < request.at:
+                yield request
+
+    def _due(self, row: AccountRow) -> Request | None:
+        """What the schedule asks of an account. A password from before labstore is as old as can be."""
+        every = self.settings.rotation.every
+        if every is None:
+            return None
+        # an offset by the account's number, so that not all are due at once
+        span = timedelta(seconds=every * (1 + row.user.number % 101 / 1000))
+        due = self.at if row.password_at is None else row.password_at + span
+        return Request(RequestVerb.ROTATE, row.user, "the schedule", due) if due <= self.at else None
+
+    def _can_begin(self, row: AccountRow, file: FileFact | None) -> bool:
+        """Whether a rotation may begin now. Who cannot would be due in every cycle, and take the others' turn."""
+        if row.suspended or not row.name_known or file is None or file.state is FileState.NO_HOME:
+            return False
+        return row.state is AccountState.LIVE or (row.state is AccountState.OVERLAP and self.at_once(row))
 
     def _room(self) -> bool:
         """Whether another account may begin a rotation in this cycle."""

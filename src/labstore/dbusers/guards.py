@@ -110,10 +110,12 @@ def _other_owner(facts: DbFacts, change: Change) -> Report | None:
 def _other_entry(row: AccountRow, change: Change) -> Report | None:
     if not row.name_known:
         return None
-    if row.entry_uuid and change.uuid and row.entry_uuid != change.uuid:
+    comparable = bool(row.entry_uuid and change.uuid)
+    if comparable and row.entry_uuid != change.uuid:
         return IdentityChanged(str(row.user), row.name, change.name, "its directory entry is another one")
-    if not row.entry_uuid and row.name != change.name:
-        return IdentityChanged(str(row.user), row.name, change.name, "the names differ and no entry is on record")
+    if not comparable and row.name != change.name:
+        why = "the names differ, and nothing says that the directory entry is the same"
+        return IdentityChanged(str(row.user), row.name, change.name, why)
     return None
 
 

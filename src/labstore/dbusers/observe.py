@@ -39,7 +39,7 @@ class Observer:
 
     def facts(self, overrides: frozenset[Override] = frozenset()) -> DbFacts:
         """Raises LedgerFailed."""
-        ledger = self.ledger.read()
+        heard, ledger = self.ledger.now(), self.ledger.read()
         # servers take longest; the directory is asked while they answer
         hosts = self.crew.observe(self.settings.pacing.patience)
         listings = self._listings(ledger, overrides)
@@ -56,6 +56,7 @@ class Observer:
             held=self.vault.held,
             away=self.crew.away,
             waiting=dict(self._waiting),
+            heard=heard,
         )
 
     def _listings(self, ledger: LedgerView, overrides: frozenset[Override]) -> dict[AccountKind, Answer[Listing]]:

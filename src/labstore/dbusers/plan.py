@@ -54,19 +54,20 @@ def plan_accounts(facts: DbFacts) -> DbPlan:
 def _way(ground: Ground, user: DbUser) -> Way:
     facts = ground.facts
     listing, row, file = ground.listing(user.kind), facts.ledger.accounts.get(user), facts.files.get(user)
+    found = file.value if isinstance(file, Fact) else None
     held = {row.generation} if row is not None and (user, row.generation) in facts.held else set()
     return Way(
         user=user,
         row=row,
         entry=listing.entries.get(user) if listing else None,
         absent=ground.absent(user, row),
-        file=file.value if isinstance(file, Fact) else None,
+        file=found,
         found={key: view.accounts.get(user) for key, view in ground.known.items()},
         sessions={key: count for key, view in ground.known.items() if (count := view.sessions.get(user))},
         held=held,
         asked=ground.asked(user),
         stone=facts.ledger.tombstones.get(user),
-        rotation=ground.rotation(user, row),
+        rotation=ground.rotation(row, found),
     )
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from labstore.model.accounts import DbUser, NativeHash
-from labstore.model.ledger import AccountRow, AccountState, Cause
+from labstore.model.ledger import BY_HAND, AccountRow, AccountState, Cause
 from labstore.model.names import shown
 
 
@@ -63,7 +63,10 @@ MINTING = frozenset({Act.ISSUE, Act.ROTATE})
 @dataclass(frozen=True, slots=True)
 class Change:
     """One act on one account. `generation` is the password's that the act is about; the password and its hash are in
-    no plan. What an act needs beside, it carries: owner, server, cause, moment."""
+    no plan. What an act needs beside, it carries: owner, server, cause, moment.
+
+    `until` of OVERLAP is when the old password ends, of ROTATE the same where that is at once; of PUBLISH and REPLACE
+    it is how long the file waits for servers that answer and do not do their part."""
 
     act: Act
     user: DbUser
@@ -116,10 +119,12 @@ _FIELDS: dict[Act, Callable[[AccountRow, Change, NativeHash | None, datetime], d
         "generation": change.generation,
         "state": AccountState.ROTATING,
         "password_at": at,
+        "until": change.until,
     },
     Act.SETTLE: lambda _row, _change, _verifier, _at: {"other": None, "until": None, "state": AccountState.LIVE},
     Act.SUSPEND: lambda row, change, _verifier, at: {
-        "suspended_at": row.suspended_at or at,
+        # a person's word begins the waiting time, however long the directory had the account disabled before
+        "suspended_at": at if _first_word(row, change) else row.suspended_at or at,
         "cause": change.cause,
     },
     # one that was being dropped begins again with what its file says
@@ -165,12 +170,16 @@ def _new(change: Change, verifier: NativeHash | None, at: datetime) -> AccountRo
     )
 
 
+def _first_word(row: AccountRow, change: Change) -> bool:
+    """Whether a person asks for what nobody asked for before."""
+    return change.cause in BY_HAND and row.cause not in BY_HAND
+
+
 def _identity(row: AccountRow, change: Change) -> dict[str, Any]:
-    return {
-        "name": change.name or row.name,
-        "uid": change.uid or row.uid,
-        "entry_uuid": change.uuid or row.entry_uuid,
-    }
+    name = change.name or row.name
+    # an entry without a UUID by another name: a person said that it is the owner, and the former entry is not
+    known = row.entry_uuid if name == row.name else ""
+    return {"name": name, "uid": change.uid or row.uid, "entry_uuid": change.uuid or known}
 
 
 def unnamed(user: DbUser) -> str:

@@ -229,7 +229,7 @@ class RemovalSettings:
 @dataclass(frozen=True, slots=True)
 class RotationSettings:
     """`overlap`: seconds during which the old and the new password are both good. `patience`: so long a file's change
-    waits for a server that does not answer. `every` None: only on request."""
+    waits for a server that does not answer or does not take it. `every` None: only on request."""
 
     overlap: float = DAY
     patience: float = HOUR

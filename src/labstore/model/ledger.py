@@ -40,14 +40,20 @@ class Cause(StrEnum):
     ASKED_NOW = "asked, without waiting"
 
 
+BY_HAND = frozenset({Cause.ASKED, Cause.ASKED_NOW})
+"""Causes that a person gave."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRow:
     """An account as the ledger has it.
 
     `verifier` belongs to the password in the file (or, while ISSUING, to the one that will be published); `other` is
-    the second verifier of a rotation: the new one while ROTATING, the old one while OVERLAP. `generation` counts the
+    the second verifier of a rotation: the new one while ROTATING, the old one while OVERLAP, until `until`; ROTATING it
+    is set where the old one is to end as soon as the file has the new one. `generation` counts the
     passwords that were ever minted, `password_at` is when the newest was. `missing_since` is the first of an unbroken
-    run of complete listings that lacked the account. `id` is 0 for a row that is not stored yet.
+    run of complete listings that lacked the account. `suspended_at` is when it was suspended, or when a person first
+    asked for its removal if that was later. `id` is 0 for a row that is not stored yet.
     """
 
     user: DbUser

@@ -15,7 +15,7 @@ from labstore.dbusers.desired import Limiter, drift, served, surplus, wanted
 from labstore.model.accounts import Limits, PartialLimits
 from labstore.model.database import FoundAccount
 from labstore.model.dbusers_settings import DbusersSettings, LimitRule, ReplicaSettings
-from labstore.model.ledger import AccountRow, Event, Lease, LedgerView, Request, Tombstone
+from labstore.model.ledger import AccountRow, AccountState, Event, Lease, LedgerView, Request, Tombstone
 from labstore.ports.credential_writer import FileFact
 from labstore.reconcile.facts import Answer, Fact
 from labstore.reconcile.record import state_of
@@ -44,7 +44,7 @@ def row_words(row: AccountRow) -> Words:
         "missing_since": stamp(row.missing_since),
         "generation": row.generation,
         "password_at": stamp(row.password_at),
-        "both_passwords_until": stamp(row.until),
+        "both_passwords_until": stamp(row.until) if row.state is AccountState.OVERLAP else None,
     }
 
 

@@ -72,6 +72,43 @@ def test_delete_with_another_type_says_so(world: AccountsWorld) -> None:
     assert "no account of alice" in result.stderr
 
 
+@pytest.fixture
+def twice(world: AccountsWorld) -> AccountsWorld:
+    """After a first cycle, where a user has the name of a tool."""
+    world.add(AccountKind.USER, "wikibugs", 2999)
+    world.run("dbusers", "apply", "--yes")
+    return world
+
+
+def accounts(world: AccountsWorld) -> set[str]:
+    return set(world.replica("db1.example.org").accounts)
+
+
+@pytest.mark.parametrize("words", [["--now"], ["--account-type", "all"]], ids=" ".join)
+def test_delete_of_a_name_of_a_tool_and_a_user_wants_to_know_which(twice: AccountsWorld, words: list[str]) -> None:
+    result = run(twice, "delete", "wikibugs", *words)
+    assert result.exit_code == 2
+    assert "say which: s52788 or u2999" in result.stderr
+    assert not any(found.locked for found in twice.replica("db1.example.org").accounts.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        (["wikibugs", "--account-type", "user"], "u2999"),
+        (["wikibugs", "--account-type", "tool"], "s52788"),
+        (["tools.wikibugs"], "s52788"),
+        (["u2999"], "u2999"),
+    ],
+    ids=str,
+)
+def test_delete_takes_the_account_that_was_said(twice: AccountsWorld, words: list[str], gone: str) -> None:
+    before = accounts(twice)
+    for _ in range(3):
+        run(twice, "delete", *words, "--now")
+    assert before - accounts(twice) == {gone}
+
+
 def test_a_harvest_learns_from_files(world: AccountsWorld) -> None:
     world.run("dbusers", "apply", "--yes")
     for path in (world.base / "state/dbusers").iterdir():

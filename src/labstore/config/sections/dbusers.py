@@ -259,7 +259,7 @@ class RemovalFile(Section):
 
 class RotationFile(Section):
     overlap: Age = setting("1d", "how long the old and the new password are both good")
-    patience: Age = setting("1h", "how long a file waits for a server that does not answer")
+    patience: Age = setting("1h", "how long a new password waits for a server that does not take it")
     every: LongAge | None = optional("new passwords for all, so often", "only on request")
     batch: Whole = setting(500, "accounts that one cycle begins to rotate", "accounts", ge=1, le=100_000)
 
