@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,12 @@ from labstore.dbusers.cycle import DbCycle
 from labstore.model.accounts import AccountKind, DbUser
 from labstore.model.dbusers_settings import DAY, HOUR, RotationSettings
 from labstore.model.ledger import AccountRow, AccountState, Request, RequestVerb
-from labstore.ports.credential_writer import FileFact, FileState
+from labstore.model.secret import Secret
+from labstore.ports.credential_writer import FileFact, FileOwner, FileState
 from labstore.reconcile.runner import StepFailed
 from labstore.reports.dbusers import FileRefused
 from tests.support.accounts_world import AccountsWorld
+from tests.support.dbusers_fakes import FakeFiles
 from tests.unit.dbusers.worlds import NOBODY, SETTINGS, acts, ago, entry, facts, plan, row, trusted
 
 WIKIBUGS, BOB = DbUser("s52788"), DbUser("u2171")
@@ -22,9 +24,22 @@ ONE_AT_A_TIME = replace(SETTINGS, rotation=RotationSettings(batch=1, every=30 * 
 OLD = ago(60 * DAY)
 
 
+@dataclass
+class StubbornFiles(FakeFiles):
+    """Something that does not go away keeps the files of these from being replaced."""
+
+    stubborn: set[DbUser] = field(default_factory=set)
+
+    def replace(self, owner: FileOwner, password: Secret) -> None:
+        if owner.user in self.stubborn:
+            raise StepFailed(FileRefused(owner.user, "a directory stands at its name"))
+        super().replace(owner, password)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> AccountsWorld:
     made = AccountsWorld(tmp_path)
+    made.files = StubbornFiles(made.clock, made.files.homes)
     made.add(AccountKind.USER, "bob", 2171)
     return made
 
@@ -48,6 +63,11 @@ def password(world: AccountsWorld, user: DbUser = WIKIBUGS) -> str:
 
 def works(world: AccountsWorld, text: str, user: DbUser = WIKIBUGS) -> list[bool]:
     return [server.works(user, text) for server in world.replicas.values()]
+
+
+def files(world: AccountsWorld) -> StubbornFiles:
+    assert isinstance(world.files, StubbornFiles)
+    return world.files
 
 
 def lose_the_home(world: AccountsWorld, user: DbUser) -> None:
@@ -91,7 +111,9 @@ def test_a_password_from_before_labstore_is_due() -> None:
 
 def test_only_so_many_begin_in_a_cycle() -> None:
     users = ["s1001", "s1002", "s1003"]
-    given = facts(map(entry, users), [row(user, password_at=OLD) for user in users], settings=ONE_AT_A_TIME)
+    given = facts(
+        [entry(user) for user in users], [row(user, password_at=OLD) for user in users], settings=ONE_AT_A_TIME
+    )
     assert [key for key in acts(plan(given)) if "begin" in key] == ["s1001 begin a rotation"]
 
 
@@ -105,26 +127,14 @@ def test_all_are_rotated_although_one_has_no_home(world: AccountsWorld, daemon: 
     daemon.run()
     ledger = daemon.observer.ledger
     assert works(world, leaked) == [False, False] and ledger.read().requests == ()
-    (event,) = (each for each in ledger.events("", 20) if each.what == "rotate finished")
+    (event,) = (each for each in ledger.events(None, 20) if each.what == "rotate finished")
     assert event.detail["result"] == "all rotated but 1 without a home, whose password is as it was"
-
-
-def refuse_bob_s_file(world: AccountsWorld, on: bool) -> None:
-    """Something that does not go away keeps his file from being replaced."""
-    real = type(world.files).replace
-
-    def refusing(owner: object, secret: object) -> None:
-        if on and getattr(owner, "user", None) == BOB:
-            raise StepFailed(FileRefused(BOB, "a directory stands at its name"))
-        real(world.files, owner, secret)  # type: ignore[arg-type]
-
-    world.files.replace = refusing  # type: ignore[method-assign]
 
 
 def test_an_ordinary_rotation_keeps_its_overlap_while_not_all_have_rotated_at_once(
     world: AccountsWorld, daemon: DbCycle
 ) -> None:
-    refuse_bob_s_file(world, True)
+    files(world).stubborn.add(BOB)
     world.run("dbusers", "rotate", "--all", "--now", "--yes")
     daemon.run()
     world.clock.advance(DAY)
@@ -139,11 +149,11 @@ def test_an_ordinary_rotation_keeps_its_overlap_while_not_all_have_rotated_at_on
 def test_what_began_as_a_rotation_at_once_ends_as_one(world: AccountsWorld, daemon: DbCycle) -> None:
     """Whatever held it up: the process is another one by then."""
     leaked = password(world, BOB)
-    refuse_bob_s_file(world, True)
+    files(world).stubborn.add(BOB)
     world.run("dbusers", "rotate", "--all", "--now", "--yes")
     daemon.run()
     assert rows(daemon)[BOB].state is AccountState.ROTATING
-    refuse_bob_s_file(world, False)
+    files(world).stubborn.clear()
     world.clock.advance(DAY)
     daemon = world.room().cycle()
     daemon.run()
@@ -153,7 +163,7 @@ def test_what_began_as_a_rotation_at_once_ends_as_one(world: AccountsWorld, daem
 
 
 def test_no_moment_is_told_for_an_old_password_that_ends_at_once(world: AccountsWorld, daemon: DbCycle) -> None:
-    refuse_bob_s_file(world, True)
+    files(world).stubborn.add(BOB)
     world.run("dbusers", "rotate", "bob", "--now", "--yes")
     daemon.run()
     assert rows(daemon)[BOB].state is AccountState.ROTATING

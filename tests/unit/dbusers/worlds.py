@@ -206,7 +206,8 @@ USERS = ("s1001", "s1002", "s1003")
 def _states(draw: Any, account: AccountRow) -> AccountRow:
     state = draw(st.sampled_from(list(AccountState)))
     two = state in (AccountState.ROTATING, AccountState.OVERLAP)
-    until = draw(st.sampled_from([ago(1), ago(-DAY)])) if state is AccountState.OVERLAP else None
+    ends = {AccountState.OVERLAP: [ago(1), ago(-DAY)], AccountState.ROTATING: [None, ago(1)]}
+    until = draw(st.sampled_from(ends.get(state, [None])))
     suspended = state is AccountState.DROPPING or draw(st.booleans())
     return replace(
         account,
@@ -214,7 +215,7 @@ def _states(draw: Any, account: AccountRow) -> AccountRow:
         generation=draw(st.integers(1, 3)),
         other=H[2] if two else None,
         until=until,
-        password_at=draw(st.sampled_from([ago(1), ago(DAY)])),
+        password_at=draw(st.sampled_from([None, ago(1), ago(DAY)])),
         missing_since=draw(st.sampled_from([None, ago(1), ago(2 * HOUR)])),
         suspended_at=draw(st.sampled_from([ago(1), ago(41 * DAY)])) if suspended else None,
         cause=draw(st.sampled_from(list(Cause))) if suspended else None,
