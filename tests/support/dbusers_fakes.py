@@ -10,7 +10,7 @@ from labstore.dbusers.desired import as_made
 from labstore.model.accounts import AccountKind, DbUser, NativeHash, PawsId
 from labstore.model.database import FoundAccount, HostKey, Verifier
 from labstore.model.dbusers_settings import ReplicaSettings
-from labstore.model.people import Entry, Listing
+from labstore.model.people import Entry, Listing, Rejected
 from labstore.model.secret import Secret
 from labstore.ports.credential_writer import FileFact, FileOwner, FileState
 from labstore.ports.replica_server import HostChange, HostVerb, HostView, Session
@@ -206,6 +206,7 @@ class FakeDirectory:
     kinds: tuple[AccountKind, ...] = (AccountKind.TOOL, AccountKind.USER)
     silent: bool = False
     agreed: bool = True
+    rejected: tuple[Rejected, ...] = ()
 
     def add(self, entry: Entry) -> None:
         self.entries[entry.user] = entry
@@ -218,7 +219,7 @@ class FakeDirectory:
             return Missing(SourceFailed("fake directory", kind.value, "silence"), "fake", self.clock.now())
         mine = {user: entry for user, entry in self.entries.items() if entry.kind is kind}
         doubt = "" if self.agreed else "one server is away"
-        return Fact(Listing(kind, mine, (), self.agreed, ("fake",), doubt), "fake", self.clock.now())
+        return Fact(Listing(kind, mine, self.rejected, self.agreed, ("fake",), doubt), "fake", self.clock.now())
 
     def listen(self, ring: Callable[[], None]) -> Callable[[], None]:
         return lambda: None

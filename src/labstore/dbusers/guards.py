@@ -155,10 +155,13 @@ def _takes_away(change: Change) -> bool:
 
 
 def _listed(facts: DbFacts, step: Step[Change]) -> bool:
-    """Whether the directory says now that the account is gone."""
+    """Whether the directory says now that the account is gone, and nobody who was rejected claims it."""
     user = _change(step).user
-    answer = facts.listings.get(user.kind)
-    return isinstance(answer, Fact) and answer.value.agreed and user not in answer.value.entries
+    answer, row = facts.listings.get(user.kind), facts.ledger.accounts.get(user)
+    if not isinstance(answer, Fact) or not answer.value.agreed or user in answer.value.entries:
+        return False
+    claims = {claim for rejected in answer.value.rejected for claim in rejected.claims}
+    return user not in claims and (row is None or row.name not in claims)
 
 
 def _keys(

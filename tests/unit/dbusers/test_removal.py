@@ -12,7 +12,7 @@ from labstore.dbusers.cycle import DbCycle
 from labstore.model.accounts import DbUser
 from labstore.model.dbusers_settings import DAY, HOUR
 from labstore.model.ledger import AccountRow
-from labstore.model.people import Entry
+from labstore.model.people import Entry, Rejected
 from tests.support.accounts_world import AccountsWorld
 
 WIKIBUGS = DbUser("s52788")
@@ -98,6 +98,27 @@ def test_what_was_disabled_for_long_and_cannot_be_seen_is_kept_for_the_waiting_t
     run_after(world, daemon, HOUR + 1)
     run_after(world, daemon, 40 * DAY)
     assert row(daemon) is None
+
+
+@pytest.mark.parametrize("claim", ["s52788", "tools.wikibugs"])
+def test_what_somebody_claims_is_dropped_no_further(world: AccountsWorld, daemon: DbCycle, claim: str) -> None:
+    """Two entries with one number: neither is taken, and what is there belongs to one of them."""
+    away, name = world.replica("db2.example.org:3311"), WIKIBUGS
+    del world.directory.entries[WIKIBUGS]
+    daemon.run()
+    run_after(world, daemon, HOUR + 1)
+    away.away = True
+    run_after(world, daemon, 40 * DAY)
+    assert name not in world.replica("db1.example.org").accounts and name in away.accounts
+    world.directory.rejected = (Rejected("twice", "two entries have one number", frozenset({claim})),)
+    away.away = False
+    for _ in range(3):
+        run_after(world, daemon, HOUR)
+    assert name in away.accounts
+    world.directory.rejected = ()
+    for _ in range(3):
+        run_after(world, daemon, HOUR)
+    assert name not in away.accounts
 
 
 # --- asked back ------------------------------------------------------------------------------------------------------
