@@ -24,7 +24,7 @@ from labstore.failover.observe import Observer, Tools
 from labstore.failover.places import Places
 from labstore.model.cloud import Instance, Presence
 from labstore.model.failover import Pair
-from labstore.model.names import HostName
+from labstore.model.names import ExportPath, HostName
 from labstore.model.site import Cluster, InventorySettings, Site
 from labstore.ports.clock import Clock
 from labstore.ports.inventory import Inventory, Snapshot
@@ -152,6 +152,14 @@ def own_command() -> str:
 # --- exports ---------------------------------------------------------------------------------------------------------
 
 
+def curable(drift: Collection[ExportPath]) -> frozenset[ExportPath]:
+    """Of the paths that are served otherwise than they should be those that reading the files again puts right. A
+    directory that leads elsewhere is served under the other name, whatever is done: that holds up no move."""
+    leads = {path: os.path.realpath(path) for path in drift}
+    misled = {path for path, where in leads.items() if where != path}
+    return frozenset(drift) - misled - {ExportPath(leads[path]) for path in misled}
+
+
 @dataclass(frozen=True)
 class LastExports:
     """See ports.last_known_good.LastKnownGood: the exports room, asking nobody outside."""
@@ -172,7 +180,7 @@ class LastExports:
             generation=served.value.generation,
             paths=len(stored),
             clients=stored.clients,
-            drift=len(served.value.drift),
+            drift=len(curable(served.value.drift)),
             canary=all(set(each.clients) <= served_to.get(each.path, set()) for each in canaries),
             digest=stored.digest,
         )
@@ -188,10 +196,10 @@ class LastExports:
         )
         try:
             cycle = room.cycle()
-            cycle.serve_first()
+            said = tuple(result.report for result in cycle.serve_first().results if result.report)
             answer = self.found()
             if isinstance(answer, Fact) and answer.value.canary and answer.value.generation is not None:
-                return ()
+                return said
             record = cycle.run("failover", full=True, overrides=frozenset({Override.ALLOW_STANDBY}))
         finally:
             room.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labstore.cli.failover_parts import curable
+from labstore.model.names import ExportPath
 from tests.support.pair_cli import PairCli
 
 
@@ -35,3 +37,13 @@ def test_status_says_who_served_last(tmp_path: Path) -> None:
     assert pair.run("failover", "up", "--yes").exit_code == 0
     (row,) = [row for row in pair.run("failover", "status").stdout.splitlines() if "served last" in row]
     assert row.count("never") == 1
+
+
+def test_a_share_whose_directory_leads_elsewhere_holds_up_no_move(tmp_path: Path) -> None:
+    for name in ("tools", "elsewhere", "cvn"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "maps").symlink_to("elsewhere")
+    tools, maps, elsewhere = (ExportPath(str(tmp_path / name)) for name in ("tools", "maps", "elsewhere"))
+    gone = ExportPath(str(tmp_path / "not-mounted"))
+    assert curable([tools, maps, elsewhere, gone]) == {tools, gone}
+    assert curable([elsewhere]) == {elsewhere}, "nothing leads there"
