@@ -58,7 +58,7 @@ class Running:
                 "primary": {
                     "backend": "ganesha",
                     "volumes": {"misc": {"mount": str(self.ganesha.root), "mounted": False}},
-                    "ganesha": {"bus": f"unix:path={self.ganesha.ganesha.bus}", "port": self.ganesha.ganesha.port},
+                    "ganesha": {"bus": f"unix:path={self.ganesha.ganesha.bus}"},
                 }
             },
             "shares": {"project": {"cluster": "primary", "volume": "misc", "path": "shared/{project}"}},

@@ -103,7 +103,7 @@ class SmallCloud:
 
     # --- the site ---------------------------------------------------------------------------------------------------
 
-    def write_site(self, bus: Path, port: int, database: int) -> None:
+    def write_site(self, bus: Path, database: int) -> None:
         shares = {name: {"gid": gid, "shares": {"project": True}} for name, gid in PROJECTS.items()}
         site = {
             "site": "demo",
@@ -114,7 +114,7 @@ class SmallCloud:
                     "backend": "ganesha",
                     "service_addresses": ["127.0.0.1"],
                     "volumes": {"misc": {"mount": f"{self.directory}/srv", "mounted": False}},
-                    "ganesha": {"bus": f"unix:path={bus}", "port": port},
+                    "ganesha": {"bus": f"unix:path={bus}"},
                 }
             },
             "shares": {"project": {"cluster": "demo", "volume": "misc", "path": "shared/{project}", "squash": "none"}},

@@ -82,7 +82,7 @@ class Stage:
         self.server.start_bus()
         self.database = PrivateMaria(self.directory / "db")
         self._ends.callback(self.database.close)
-        self.cloud.write_site(self.server.bus, self.server.port, self.database.port)
+        self.cloud.write_site(self.server.bus, self.database.port)
         self.cloud.make_shares()
         self.cloud.write()
         self.relays = self._ends.enter_context(Relays(self.server.port))
