@@ -41,15 +41,6 @@ def world(tmp_path: Path) -> AccountsWorld:
     return made
 
 
-@pytest.fixture
-def daemon(world: AccountsWorld) -> DbCycle:
-    """After its first cycle."""
-    cycle = world.room().cycle()
-    cycle.run()
-    world.clock.advance(HOUR)
-    return cycle
-
-
 def password(world: AccountsWorld) -> str:
     return world.files.passwords[WIKIBUGS].reveal()
 

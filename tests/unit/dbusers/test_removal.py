@@ -4,7 +4,6 @@ a person wants it back."""
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,20 +15,6 @@ from labstore.model.people import Entry, Rejected
 from tests.support.accounts_world import AccountsWorld
 
 WIKIBUGS = DbUser("s52788")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> AccountsWorld:
-    return AccountsWorld(tmp_path)
-
-
-@pytest.fixture
-def daemon(world: AccountsWorld) -> DbCycle:
-    """After its first cycle."""
-    cycle = world.room().cycle()
-    cycle.run()
-    world.clock.advance(HOUR)
-    return cycle
 
 
 def row(daemon: DbCycle) -> AccountRow | None:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from labstore.dbusers.cycle import DbCycle
 from labstore.model.accounts import DbUser
-from labstore.model.dbusers_settings import HOUR
 from labstore.model.ledger import AccountRow, AccountState, Cause, Request
 from tests.support.accounts_world import AccountsWorld
 
 WIKIBUGS = DbUser("s52788")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> AccountsWorld:
-    return AccountsWorld(tmp_path)
-
-
-@pytest.fixture
-def daemon(world: AccountsWorld) -> DbCycle:
-    """After its first cycle."""
-    cycle = world.room().cycle()
-    cycle.run()
-    world.clock.advance(HOUR)
-    return cycle
 
 
 def row(daemon: DbCycle) -> AccountRow | None:

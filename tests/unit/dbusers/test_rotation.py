@@ -44,15 +44,6 @@ def world(tmp_path: Path) -> AccountsWorld:
     return made
 
 
-@pytest.fixture
-def daemon(world: AccountsWorld) -> DbCycle:
-    """After its first cycle."""
-    cycle = world.room().cycle()
-    cycle.run()
-    world.clock.advance(HOUR)
-    return cycle
-
-
 def rows(daemon: DbCycle) -> dict[DbUser, AccountRow]:
     return dict(daemon.observer.ledger.read().accounts)
 

@@ -71,12 +71,18 @@ def test_a_target_on_which_no_word_can_be_left_takes_nothing(barrier: bool) -> N
     assert looks and world.serving() == ALPHA
 
 
-def test_a_target_that_is_half_up_is_not_taken_down_by_what_is_said() -> None:
+def target_half_up() -> World:
+    """A switchover was killed when beta had begun to mount."""
     twin, world = served_by_alpha(PLAIN), served_by_alpha(PLAIN)
     moments = twin.log_of(lambda: mover(twin).switchover())
     world.kill_at = world.ticks + moments.index("beta: after mount:state")
     with pytest.raises(Killed):
         mover(world).switchover()
+    return world
+
+
+def test_a_target_that_is_half_up_is_not_taken_down_by_what_is_said() -> None:
+    world = target_half_up()
     named = mover(world).named()
     assert named.state is PairState.HALF_UP
     assert named.next.startswith("`labstore failover switchover` goes on; `labstore failover abort` on alpha goes back")
@@ -84,11 +90,7 @@ def test_a_target_that_is_half_up_is_not_taken_down_by_what_is_said() -> None:
 
 def test_what_abort_would_do_is_shown_and_is_what_it_does() -> None:
     """A target that is half up gives back what it has before the source serves again."""
-    twin, world = served_by_alpha(PLAIN), served_by_alpha(PLAIN)
-    moments = twin.log_of(lambda: mover(twin).switchover())
-    world.kill_at = world.ticks + moments.index("beta: after mount:state")
-    with pytest.raises(Killed):
-        mover(world).switchover()
+    world = target_half_up()
     proposal = mover(world).propose_abort()
     assert proposal is not None and not proposal.refusals
     assert [part.node for part in proposal.parts] == ["beta", "alpha"]
