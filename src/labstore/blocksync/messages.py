@@ -26,6 +26,7 @@ from labstore.model.block_sync import (
     Pass,
     Role,
 )
+from labstore.model.value import Value
 from labstore.reports.blocksync import Fault, Refused
 from labstore.reports.report import Report
 
@@ -35,8 +36,7 @@ _SAMPLE = re.compile(r"[0-9]{1,16} [0-9a-f]{64}")
 _TOKEN_LIMIT = 512
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Value):
     """One that travels as JSON."""
 
     kind: ClassVar[Kind]
@@ -53,7 +53,6 @@ class Message:
             raise BadFrame(f"{cls.__name__}: {error}") from None
 
 
-@dataclass(frozen=True)
 class Hello(Message):
     """The caller's first word: what the called end shall be, for which device, how. `nonce` goes into the keys. The
     shape of this and of Welcome is the same in every version, so that versions can be compared at all."""
@@ -74,7 +73,6 @@ class Hello(Message):
         DevicePath(self.path)
 
 
-@dataclass(frozen=True)
 class Welcome(Message):
     version: int
     nonce: str
@@ -85,7 +83,6 @@ class Welcome(Message):
         _hex(self.nonce, 32)
 
 
-@dataclass(frozen=True)
 class Offer(Message):
     """The source introduces itself. `head` is the digest of its beginning, `content` what file system it holds,
     `token` the moment it stands for, where that can be known; `hints_from` the moment since which its storage says
@@ -106,7 +103,6 @@ class Offer(Message):
         _short(self.path, self.content, self.token, self.hints_from)
 
 
-@dataclass(frozen=True)
 class Plan(Message):
     """The target's answer: how digests are made, and what is known. Blocks before `start` are as the source's token
     says already. `root` stands for all blocks, where all are known."""
@@ -134,7 +130,6 @@ class Plan(Message):
             raise ValueError("a number is out of its range")
 
 
-@dataclass(frozen=True)
 class Scan(Message):
     """How the source will look: with its own copy of the index, and by hints."""
 
@@ -144,7 +139,6 @@ class Scan(Message):
     kind = Kind.SCAN
 
 
-@dataclass(frozen=True)
 class Complete(Message):
     """Everything that differs was sent. `torn`: the source was written while it was read."""
 
@@ -173,7 +167,6 @@ class Complete(Message):
         return tuple(int(each.partition(" ")[0]) for each in self.samples)
 
 
-@dataclass(frozen=True)
 class Committed(Message):
     """The target equals the source, is on stable storage, was read back, and its index says so."""
 
@@ -191,7 +184,6 @@ class Committed(Message):
         _short(self.why, self.read_back)
 
 
-@dataclass(frozen=True)
 class Stored(Message):
     """The source keeps a copy of the index (or not); the session is over."""
 
@@ -200,7 +192,6 @@ class Stored(Message):
     kind = Kind.STORED
 
 
-@dataclass(frozen=True)
 class LimitsNow(Message):
     """What the called end may take from now on."""
 
@@ -209,7 +200,6 @@ class LimitsNow(Message):
     kind = Kind.LIMITS
 
 
-@dataclass(frozen=True)
 class FaultSaid(Message):
     """A report that ends the session, as its code and fields; `words` for whoever does not know the code."""
 

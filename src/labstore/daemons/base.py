@@ -17,7 +17,6 @@ from labstore.system.log import Logger
 log = Logger()
 
 
-@dataclass(frozen=True)
 class Defect(Report):
     """An exception that nobody foresaw. The traceback is in the log. `where` begins with the daemon's name."""
 
@@ -34,7 +33,6 @@ class Defect(Report):
         return f"what is served stays served; report it with: journalctl -u {self.where.partition(',')[0]} -p err"
 
 
-@dataclass(frozen=True)
 class MetricsUnheard(Report):
     listen: str
     reason: str

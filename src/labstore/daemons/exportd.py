@@ -51,7 +51,6 @@ EXPORTFS = 1000.0
 """Seconds that telling the server may take, twice over: a cycle that takes longer hangs."""
 
 
-@dataclass(frozen=True)
 class WaitingForLock(Report):
     holder: str
 
@@ -64,7 +63,6 @@ class WaitingForLock(Report):
         return "let it end; it is tried again by itself"
 
 
-@dataclass(frozen=True)
 class NotMountedHere(Report):
     volume: str
     found: str

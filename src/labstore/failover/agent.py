@@ -245,7 +245,6 @@ class RemoteNode:
         return StepFailed(NodeUnreachable(str(self.node), reason[:300]))
 
 
-@dataclass(frozen=True)
 class Held(Report):
     """Another run is under way on that node."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.failover.cluster import PairMover, Run
 from labstore.failover.states import NodeState, node_state
 from labstore.failover.steps import value
@@ -18,7 +16,6 @@ PATIENCE = 600.0
 PAUSE = 2.0
 
 
-@dataclass(frozen=True)
 class NotServedAtBoot(Report):
     node: str
     why: str

@@ -34,7 +34,6 @@ class Task:
         return f"{self.what}:{self.subject}" if self.subject else self.what.value
 
 
-@dataclass(frozen=True)
 class ProgramsMissing(Report):
     node: str
     programs: tuple[str, ...]
@@ -49,7 +48,6 @@ class ProgramsMissing(Report):
         return "apt install drbd-utils nfs-kernel-server nftables iproute2 openssh-client util-linux e2fsprogs"
 
 
-@dataclass(frozen=True)
 class SizesDiffer(Report):
     resource: str
     sizes: str
@@ -61,7 +59,6 @@ class SizesDiffer(Report):
         return f"resource {self.resource}: the backing devices differ in size ({self.sizes}); the smaller one counts"
 
 
-@dataclass(frozen=True)
 class InService(Report):
     resource: str
 

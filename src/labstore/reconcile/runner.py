@@ -21,7 +21,6 @@ class StepFailed(Exception):
         self.report = report
 
 
-@dataclass(frozen=True)
 class NotConverging(Report):
     """A stepwise run looked again and found the step it had just taken still to do."""
 

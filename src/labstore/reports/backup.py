@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Override, Report, Severity
 
 
-@dataclass(frozen=True)
 class NoSource(Report):
     """No machine can be read now; the copies there are stay as they are."""
 
@@ -29,7 +26,6 @@ class NoSource(Report):
         return "labstore failover status; a standby that is out of step is not read"
 
 
-@dataclass(frozen=True)
 class TargetHeld(Report):
     job: str
     target: str
@@ -45,7 +41,6 @@ class TargetHeld(Report):
         return "release it; to look into a backup: labstore backup mount, which never stands in the way"
 
 
-@dataclass(frozen=True)
 class TargetForeign(Report):
     """Something that no copy of ours wrote lies where the copy shall lie."""
 
@@ -63,7 +58,6 @@ class TargetForeign(Report):
         return f"name another target; if that may be overwritten: labstore backup run {self.job} --permit adopt-target"
 
 
-@dataclass(frozen=True)
 class TargetMissing(Report):
     job: str
     reason: str
@@ -78,7 +72,6 @@ class TargetMissing(Report):
         return "make the volume, of at least the source's size, or correct backup.jobs.JOB.target"
 
 
-@dataclass(frozen=True)
 class TargetShort(Report):
     job: str
     target: str
@@ -95,7 +88,6 @@ class TargetShort(Report):
         return f"lvextend --size {self.needed}b {self.target}; only what is new is copied"
 
 
-@dataclass(frozen=True)
 class NoRoom(Report):
     job: str
     where: str
@@ -112,7 +104,6 @@ class NoRoom(Report):
         return "keep less (backup.jobs.JOB.keep), or add disks"
 
 
-@dataclass(frozen=True)
 class TooManyPruned(Report):
     job: str
     count: int
@@ -126,7 +117,6 @@ class TooManyPruned(Report):
         return f"{self.job}: {self.count} generations would be removed at once, more than {self.brake}"
 
 
-@dataclass(frozen=True)
 class GenerationAhead(Report):
     """No generation gets a moment that is not its own, so none can follow one that is dated after now."""
 
@@ -148,7 +138,6 @@ class GenerationAhead(Report):
         )
 
 
-@dataclass(frozen=True)
 class Unproven(Report):
     """The newest copy that was shown to restore is too old (upstream #37, #40)."""
 
@@ -168,7 +157,6 @@ class Unproven(Report):
         return "labstore backup show JOB says what its last runs met"
 
 
-@dataclass(frozen=True)
 class ProofFailed(Report):
     job: str
     generation: str
@@ -184,7 +172,6 @@ class ProofFailed(Report):
         return "older proven generations are kept; look at the source's file system first"
 
 
-@dataclass(frozen=True)
 class RunFailed(Report):
     """A copy failed; the generation before it is whole."""
 
@@ -202,7 +189,6 @@ class RunFailed(Report):
         return self.advice or None
 
 
-@dataclass(frozen=True)
 class StaysAfterAll(Report):
     """A generation that was to go next to a newer one, which then was not made or does not restore."""
 
@@ -217,7 +203,6 @@ class StaysAfterAll(Report):
         return f"{self.job}: generation {self.generation} stays after all: {self.why}"
 
 
-@dataclass(frozen=True)
 class StorageFailed(Report):
     """LVM, mount or another program did not do what it was told."""
 
@@ -231,7 +216,6 @@ class StorageFailed(Report):
         return f"{self.what}: {self.reason}"
 
 
-@dataclass(frozen=True)
 class BookDamaged(Report):
     """Which generations are mounted is not known: copies are made and proven as ever, and none is removed."""
 
@@ -249,7 +233,6 @@ class BookDamaged(Report):
         return f"unmount what `findmnt` shows below {self.root}, then remove the file; until then no generation goes"
 
 
-@dataclass(frozen=True)
 class NotOurs(Report):
     """A snapshot that we did not take is left alone."""
 
@@ -262,7 +245,6 @@ class NotOurs(Report):
         return f"{self.name} is no snapshot that labstore took; it is left alone"
 
 
-@dataclass(frozen=True)
 class SnapshotFull(Report):
     """A snapshot overflowed, or is about to (upstream #41)."""
 
@@ -279,7 +261,6 @@ class SnapshotFull(Report):
         return "give it more room (backup.jobs.JOB.room), or run when less is written"
 
 
-@dataclass(frozen=True)
 class NoRoomToWrite(Report):
     """To go on would cost the generation before, which keeps what is overwritten."""
 
@@ -297,7 +278,6 @@ class NoRoomToWrite(Report):
         return "add disks to the target's group, or keep less (backup.jobs.JOB.keep); the next run goes on from here"
 
 
-@dataclass(frozen=True)
 class LostStep(Report):
     """The source's disk is not what it should be: what is read there is of no use."""
 
@@ -311,7 +291,6 @@ class LostStep(Report):
         return f"{self.volume} must not be read here: {self.found}"
 
 
-@dataclass(frozen=True)
 class NoJob(Report):
     name: str
     known: tuple[str, ...]
@@ -326,7 +305,6 @@ class NoJob(Report):
         return f"known are: {', '.join(self.known) or 'none'}"
 
 
-@dataclass(frozen=True)
 class NoGeneration(Report):
     job: str
     name: str
@@ -343,7 +321,6 @@ class NoGeneration(Report):
         return f"labstore backup show {self.job}"
 
 
-@dataclass(frozen=True)
 class RestoreRefused(Report):
     what: str
     why: str
@@ -359,7 +336,6 @@ class RestoreRefused(Report):
         return self.advice or None
 
 
-@dataclass(frozen=True)
 class NotInGeneration(Report):
     job: str
     path: str
@@ -375,7 +351,6 @@ class NotInGeneration(Report):
         return f"labstore backup ls {self.job} shows what is there; its names are restored one by one"
 
 
-@dataclass(frozen=True)
 class RestoreHolds(Report):
     """Something lies where a whole volume shall go."""
 
@@ -392,7 +367,6 @@ class RestoreHolds(Report):
         return "look at it; if that may be overwritten: --permit adopt-target"
 
 
-@dataclass(frozen=True)
 class MountHeld(Report):
     point: str
     reason: str
@@ -406,7 +380,6 @@ class MountHeld(Report):
         return "end what uses it; the next job is not held up by it"
 
 
-@dataclass(frozen=True)
 class MountOfNobody(Report):
     job: str
     point: str
@@ -421,7 +394,6 @@ class MountOfNobody(Report):
         return f"put the job back into the site file; or remove the copy by hand, and its entry from {self.book}"
 
 
-@dataclass(frozen=True)
 class Waiting(Report):
     """Another job's lock, or another run of this one (upstream #38)."""
 

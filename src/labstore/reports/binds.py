@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Override, Report, Severity
 
 
-@dataclass(frozen=True)
 class VolumeAway(Report):
     """Nothing is made on a volume that is not there: it would lie below the mount point."""
 
@@ -23,7 +20,6 @@ class VolumeAway(Report):
         return "run it on the active node (labstore failover status)"
 
 
-@dataclass(frozen=True)
 class DirectoryForeign(Report):
     """Something else stands where a share's directory shall be."""
 
@@ -39,7 +35,6 @@ class DirectoryForeign(Report):
         return "look at it, and move it away if nobody needs it"
 
 
-@dataclass(frozen=True)
 class DirectoryDiffers(Report):
     """A directory that is there belongs to others than a new one would. It is never changed."""
 
@@ -54,7 +49,6 @@ class DirectoryDiffers(Report):
         return f"{self.path} is {self.found}, a new one would be {self.wanted}; it is left as it is"
 
 
-@dataclass(frozen=True)
 class DirectoryNotMade(Report):
     path: str
     reason: str
@@ -69,7 +63,6 @@ class DirectoryNotMade(Report):
         return "put that right, then run it again; what was made stays"
 
 
-@dataclass(frozen=True)
 class GroupUnknown(Report):
     """The name service knows no such group, or does not answer: it does not say which."""
 
@@ -86,7 +79,6 @@ class GroupUnknown(Report):
         return f"getent group {self.group}; or take out binds.group, and the gid of the site's files counts"
 
 
-@dataclass(frozen=True)
 class GroupDiffers(Report):
     """The gid of the site's files is another group's: the directory would be handed to strangers."""
 
@@ -104,7 +96,6 @@ class GroupDiffers(Report):
         return f"write gid {self.found} for {self.project}, if that is its group"
 
 
-@dataclass(frozen=True)
 class SourceAbsent(Report):
     """There is nothing to be shown at a place of the export tree."""
 
@@ -120,7 +111,6 @@ class SourceAbsent(Report):
         return "labstore binds apply makes it"
 
 
-@dataclass(frozen=True)
 class PointForeign(Report):
     point: str
     found: str
@@ -134,7 +124,6 @@ class PointForeign(Report):
         return f"umount {self.point}, if nobody needs it"
 
 
-@dataclass(frozen=True)
 class BindFailed(Report):
     point: str
     reason: str
@@ -149,7 +138,6 @@ class BindFailed(Report):
         return "put that right, then run it again"
 
 
-@dataclass(frozen=True)
 class ManyUnbound(Report):
     """More of the export tree would go at once than one mistake may cost."""
 
@@ -163,7 +151,6 @@ class ManyUnbound(Report):
         return f"{self.count} of {self.of} bind mounts are no longer wanted by the site's files"
 
 
-@dataclass(frozen=True)
 class FailoverRuns(Report):
     """The service is being moved: nothing is made or mounted meanwhile."""
 

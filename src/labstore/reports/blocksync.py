@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from labstore.model.block_sync import Permit
@@ -18,7 +17,6 @@ class SyncFailed(Exception):
         self.report, self.told = report, told
 
 
-@dataclass(frozen=True)
 class Fault(Report):
     """The base of what ends a run."""
 
@@ -34,7 +32,6 @@ class Fault(Report):
         return {**super().to_dict(), "override": f"permit {self.permit}" if self.permit else None}
 
 
-@dataclass(frozen=True)
 class Refusal(Fault):
     """The base of what is refused until a person decides."""
 
@@ -42,7 +39,6 @@ class Refusal(Fault):
 # --- refused before anything was written -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class CannotOpen(Fault):
     path: str
     reason: str
@@ -56,7 +52,6 @@ class CannotOpen(Fault):
         return "look whether the path is right, on the machine that has it, and whether its user may open it"
 
 
-@dataclass(frozen=True)
 class NotADevice(Refusal):
     path: str
     what: str
@@ -70,7 +65,6 @@ class NotADevice(Refusal):
         return "name a block device or an image file"
 
 
-@dataclass(frozen=True)
 class TargetInUse(Refusal):
     """Mounted, held by another device, or open exclusively (upstream #39)."""
 
@@ -86,7 +80,6 @@ class TargetInUse(Refusal):
         return "unmount or release it, and mount clones of a backup, never the backup itself"
 
 
-@dataclass(frozen=True)
 class AlreadyRunning(Refusal):
     path: str
     holder: str
@@ -100,7 +93,6 @@ class AlreadyRunning(Refusal):
         return "wait until it is over, or end it"
 
 
-@dataclass(frozen=True)
 class NotAllowed(Refusal):
     """What a forced command is not for."""
 
@@ -115,7 +107,6 @@ class NotAllowed(Refusal):
         return "its line in authorized_keys on the other machine says what it is for"
 
 
-@dataclass(frozen=True)
 class OtherVersion(Fault):
     ours: int
     theirs: int
@@ -129,7 +120,6 @@ class OtherVersion(Fault):
         return "install the same labstore on both machines"
 
 
-@dataclass(frozen=True)
 class NoHelper(Fault):
     """A library is not installed (upstream #40)."""
 
@@ -144,7 +134,6 @@ class NoHelper(Fault):
         return "install what requirements/run.txt names (docs/operations/install.md)"
 
 
-@dataclass(frozen=True)
 class ProgramFailed(Fault):
     """Another program that does the work, bdsync, could not do it (upstream #37: its status was not looked at)."""
 
@@ -163,7 +152,6 @@ class ProgramFailed(Fault):
 # --- ended on the way ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class PeerLost(Fault):
     what: str
 
@@ -177,7 +165,6 @@ class PeerLost(Fault):
         return "run again when it is reached; what was written is not sent again"
 
 
-@dataclass(frozen=True)
 class BrokenProtocol(Fault):
     what: str
 
@@ -191,7 +178,6 @@ class BrokenProtocol(Fault):
         return "run again; if it comes back, look for bad memory or a network that changes bytes"
 
 
-@dataclass(frozen=True)
 class Refused(Fault):
     """A fault of the other end that this one has no report for: its message and, in the same words, its remedy."""
 
@@ -206,7 +192,6 @@ class Refused(Fault):
         return "see to that on the other machine, then run again"
 
 
-@dataclass(frozen=True)
 class ReadFailed(Fault):
     path: str
     offset: int
@@ -221,7 +206,6 @@ class ReadFailed(Fault):
         return "look at the disk below; of a snapshot: has it overflowed?"
 
 
-@dataclass(frozen=True)
 class WriteFailed(Fault):
     path: str
     offset: int
@@ -236,7 +220,6 @@ class WriteFailed(Fault):
         return "make room, or look at the disk below, then run again"
 
 
-@dataclass(frozen=True)
 class HintLied(Fault):
     path: str
     offset: int
@@ -251,7 +234,6 @@ class HintLied(Fault):
         return "run again: the hints will not be believed, the whole source is read"
 
 
-@dataclass(frozen=True)
 class TooMuchChanged(Refusal):
     path: str
     changed: int
@@ -267,7 +249,6 @@ class TooMuchChanged(Refusal):
         return "is it the right volume, and has nobody encrypted or erased it? if this is right: --permit mass-change"
 
 
-@dataclass(frozen=True)
 class IndexFailed(Fault):
     path: str
     reason: str
@@ -281,7 +262,6 @@ class IndexFailed(Fault):
         return "let this user write there and make room, or keep it elsewhere (--state), then run again"
 
 
-@dataclass(frozen=True)
 class Interrupted(Fault):
     what: str
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.blocksync import Fault, Refusal
 
 
-@dataclass(frozen=True)
 class NotReached(Fault):
     where: str
     what: str
@@ -22,7 +19,6 @@ class NotReached(Fault):
         return "run again when it is"
 
 
-@dataclass(frozen=True)
 class CannotReach(Fault):
     """No other try will do."""
 
@@ -38,7 +34,6 @@ class CannotReach(Fault):
         return "mend what ssh says: name, key, known host or configuration (--identity, --port, --ssh-config)"
 
 
-@dataclass(frozen=True)
 class NoAnswer(Fault):
     """A command was run over there, and it was no block sync."""
 
@@ -56,7 +51,6 @@ class NoAnswer(Fault):
         return "install labstore there or name its command (--remote); of a forced one, see its line of authorized_keys"
 
 
-@dataclass(frozen=True)
 class Chatter(Fault):
     where: str
     printed: str
@@ -70,7 +64,6 @@ class Chatter(Fault):
         return "the shell profile or the command over there prints something: silence it"
 
 
-@dataclass(frozen=True)
 class PermitWithheld(Refusal):
     """The caller gave the permit, and the forced command of its key does not let it."""
 

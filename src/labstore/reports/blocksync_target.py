@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.model.block_sync import Permit
 from labstore.reports.blocksync import Fault, Refusal
 
 # --- refused before anything was written -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class ForeignTarget(Refusal):
     path: str
     content: str
@@ -25,7 +22,6 @@ class ForeignTarget(Refusal):
         return "if it may be overwritten: --permit adopt-target"
 
 
-@dataclass(frozen=True)
 class TargetSwapped(Refusal):
     path: str
     before: str
@@ -41,7 +37,6 @@ class TargetSwapped(Refusal):
         return "if that is right: --permit new-target"
 
 
-@dataclass(frozen=True)
 class SourceSwapped(Refusal):
     path: str
     before: str
@@ -57,7 +52,6 @@ class SourceSwapped(Refusal):
         return "if that is right: --permit new-source"
 
 
-@dataclass(frozen=True)
 class SourceShrunk(Refusal):
     path: str
     before: int
@@ -73,7 +67,6 @@ class SourceShrunk(Refusal):
         return "if it was made smaller on purpose: --permit shrink"
 
 
-@dataclass(frozen=True)
 class SourceEmpty(Refusal):
     path: str
 
@@ -86,7 +79,6 @@ class SourceEmpty(Refusal):
         return "is it the right source? an empty one is never copied"
 
 
-@dataclass(frozen=True)
 class TargetTooSmall(Refusal):
     path: str
     size: int
@@ -101,7 +93,6 @@ class TargetTooSmall(Refusal):
         return "make it larger first (lvextend), then run again: only what is new is copied"
 
 
-@dataclass(frozen=True)
 class TargetTooLarge(Refusal):
     path: str
     size: int
@@ -120,7 +111,6 @@ class TargetTooLarge(Refusal):
 # --- not called good -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class ReadBackDiffers(Fault):
     path: str
     offset: int
@@ -134,7 +124,6 @@ class ReadBackDiffers(Fault):
         return "if nobody else writes to it, the disk below cannot be trusted: replace it"
 
 
-@dataclass(frozen=True)
 class RootsDiffer(Fault):
     path: str
 
@@ -148,7 +137,6 @@ class RootsDiffer(Fault):
         return "run again: every block of both sides will be compared"
 
 
-@dataclass(frozen=True)
 class TargetChanged(Fault):
     """The scrub found a block that is not what the index says."""
 
@@ -167,7 +155,6 @@ class TargetChanged(Fault):
         )
 
 
-@dataclass(frozen=True)
 class TargetGone(Fault):
     path: str
 
@@ -180,7 +167,6 @@ class TargetGone(Fault):
         return "find out who did that, then run again"
 
 
-@dataclass(frozen=True)
 class SourceChanged(Refusal):
     path: str
 

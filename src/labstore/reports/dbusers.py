@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Override, Report, Severity
 
 
@@ -23,7 +21,6 @@ def _have(count: int) -> str:
 # --- the directory ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class ListingShrunk(Report):
     kind: str
     count: int
@@ -37,7 +34,6 @@ class ListingShrunk(Report):
         return f"the directory lists {self.count} {self.kind} accounts, last time {self.before}: taken for cut short"
 
 
-@dataclass(frozen=True)
 class DirectoryDisagrees(Report):
     kind: str
     doubt: str
@@ -51,7 +47,6 @@ class DirectoryDisagrees(Report):
         return "new accounts are made all the same; see to the directory server that lacks, or does not answer"
 
 
-@dataclass(frozen=True)
 class EntriesRejected(Report):
     kind: str
     count: int
@@ -69,7 +64,6 @@ class EntriesRejected(Report):
 # --- guards ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class MassSuspension(Report):
     proof: str
     count: int
@@ -88,7 +82,6 @@ class MassSuspension(Report):
         )
 
 
-@dataclass(frozen=True)
 class MassReissue(Report):
     count: int
     limit: int
@@ -108,7 +101,6 @@ class MassReissue(Report):
         return f"see that the homes are the right ones; if the files are really lost: --{self.override}"
 
 
-@dataclass(frozen=True)
 class LedgerLost(Report):
     count: int
     limit: int
@@ -128,7 +120,6 @@ class LedgerLost(Report):
         return f"restore the ledger, or `labstore dbusers harvest`; if they are to start anew: --{self.override}"
 
 
-@dataclass(frozen=True)
 class RemovalInDoubt(Report):
     kind: str
     count: int
@@ -144,7 +135,6 @@ class RemovalInDoubt(Report):
         return "they go on by themselves when a complete listing is had"
 
 
-@dataclass(frozen=True)
 class IdentityChanged(Report):
     account: str
     before: str
@@ -165,7 +155,6 @@ class IdentityChanged(Report):
         )
 
 
-@dataclass(frozen=True)
 class NameTaken(Report):
     account: str
     name: str
@@ -180,7 +169,6 @@ class NameTaken(Report):
         return f"it is made when {self.holder} is removed; at once: labstore dbusers remove {self.holder} --now"
 
 
-@dataclass(frozen=True)
 class RotationGap(Report):
     count: int
     hosts: tuple[str, ...]
@@ -198,7 +186,6 @@ class RotationGap(Report):
 # --- what was found --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class HomesMissing(Report):
     count: int
     examples: tuple[str, ...]
@@ -216,7 +203,6 @@ class HomesMissing(Report):
         return "their files follow when the homes are there"
 
 
-@dataclass(frozen=True)
 class HomesLate(HomesMissing):
     code = "homes-late"
     severity = Severity.WARNING
@@ -225,7 +211,6 @@ class HomesLate(HomesMissing):
         return "see to whatever makes homes"
 
 
-@dataclass(frozen=True)
 class FilesInTheWay(Report):
     count: int
     examples: tuple[str, ...]
@@ -242,7 +227,6 @@ class FilesInTheWay(Report):
         return "look at it (labstore dbusers why NAME); remove it, or replace it: labstore dbusers rotate NAME"
 
 
-@dataclass(frozen=True)
 class ProtectedAccounts(Report):
     host: str
     count: int
@@ -257,7 +241,6 @@ class ProtectedAccounts(Report):
         )
 
 
-@dataclass(frozen=True)
 class SurplusRights(Report):
     host: str
     count: int
@@ -273,7 +256,6 @@ class SurplusRights(Report):
         return "labstore dbusers why NAME shows them; they are taken away where the server says `surplus: revoke`"
 
 
-@dataclass(frozen=True)
 class RowsUnreadable(Report):
     count: int
     examples: tuple[str, ...]
@@ -287,7 +269,6 @@ class RowsUnreadable(Report):
 # --- what went wrong -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class HostLost(Report):
     host: str
     reason: str
@@ -305,7 +286,6 @@ class HostLost(Report):
         )
 
 
-@dataclass(frozen=True)
 class NotSetUp(HostLost):
     """`host-setup` failed."""
 
@@ -315,7 +295,6 @@ class NotSetUp(HostLost):
         return "put that right, then run it again: each statement may be repeated"
 
 
-@dataclass(frozen=True)
 class HostReadOnly(HostLost):
     code = "host-read-only"
 
@@ -323,13 +302,11 @@ class HostReadOnly(HostLost):
         return "make it writable, or let labstore's login write there: labstore dbusers host-setup"
 
 
-@dataclass(frozen=True)
 class HostSlow(HostLost):
     code = "host-slow"
     severity = Severity.WARNING
 
 
-@dataclass(frozen=True)
 class HostDefect(HostLost):
     """An exception that nobody foresaw. The traceback is in the log."""
 
@@ -342,7 +319,6 @@ class HostDefect(HostLost):
         return "the other servers are served; report it with: journalctl -u labstore-dbusersd -p err"
 
 
-@dataclass(frozen=True)
 class HostRefused(Report):
     account: str
     host: str
@@ -359,7 +335,6 @@ class HostRefused(Report):
         return "it is tried again by itself, less and less often"
 
 
-@dataclass(frozen=True)
 class NotAsWanted(Report):
     account: str
     host: str
@@ -372,7 +347,6 @@ class NotAsWanted(Report):
         return f"{self.host}: {self.account} was changed, yet is found otherwise: {self.found}"
 
 
-@dataclass(frozen=True)
 class FileRefused(Report):
     account: str
     reason: str
@@ -387,7 +361,6 @@ class FileRefused(Report):
         return "it is tried again in the next cycle"
 
 
-@dataclass(frozen=True)
 class WaitsFor(Report):
     account: str
     what: str
@@ -399,7 +372,6 @@ class WaitsFor(Report):
         return f"{self.account}: not done, because of {self.what}"
 
 
-@dataclass(frozen=True)
 class LedgerDown(Report):
     reason: str
 
@@ -416,7 +388,6 @@ class LedgerDown(Report):
         )
 
 
-@dataclass(frozen=True)
 class OtherLeader(Report):
     holder: str
 
@@ -427,7 +398,6 @@ class OtherLeader(Report):
         return f"{self.holder} leads"
 
 
-@dataclass(frozen=True)
 class StatementsEnded(Report):
     account: str
     host: str
@@ -448,7 +418,6 @@ class StatementsEnded(Report):
         return f"if it is to have more time: labstore dbusers limit {self.account} --statement-time TIME"
 
 
-@dataclass(frozen=True)
 class SessionsEnded(Report):
     account: str
     host: str

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from labstore.reports.render import moment
 from labstore.reports.report import Override, Report, Severity
 
 
-@dataclass(frozen=True)
 class ProjectUnknown(Report):
     project: str
 
@@ -22,7 +20,6 @@ class ProjectUnknown(Report):
         return "check its name in the mounts file, or create the project; nothing is exported for it until then"
 
 
-@dataclass(frozen=True)
 class ProjectGone(Report):
     project: str
     project_id: str
@@ -36,7 +33,6 @@ class ProjectGone(Report):
         return "if it was retired, take it out of the mounts file"
 
 
-@dataclass(frozen=True)
 class ProjectDisabled(Report):
     project: str
 
@@ -47,7 +43,6 @@ class ProjectDisabled(Report):
         return f"project {self.project} is disabled in the inventory; its clients are kept"
 
 
-@dataclass(frozen=True)
 class ProjectAmbiguous(Report):
     project: str
     project_ids: tuple[str, ...]
@@ -61,7 +56,6 @@ class ProjectAmbiguous(Report):
         return "rename one, or set inventory.openstack.domain; nothing changes for it until then"
 
 
-@dataclass(frozen=True)
 class ProjectIdentityChanged(Report):
     """Somebody else may have made a project of the same name: it must not inherit the share."""
 
@@ -77,7 +71,6 @@ class ProjectIdentityChanged(Report):
         return f"the name {self.project} now belongs to project {self.new_id}; its share was granted to {self.old_id}"
 
 
-@dataclass(frozen=True)
 class AddressContested(Report):
     """One address, instances of several projects."""
 
@@ -97,7 +90,6 @@ class AddressContested(Report):
         return "neither is admitted anew; delete the stale instance or port"
 
 
-@dataclass(frozen=True)
 class AddressNotAllowed(Report):
     project: str
     address: str
@@ -111,7 +103,6 @@ class AddressNotAllowed(Report):
         return "add its network to exports.allow_networks if it belongs to the cloud"
 
 
-@dataclass(frozen=True)
 class SubnetContested(Report):
     project: str
     subnet: str
@@ -127,7 +118,6 @@ class SubnetContested(Report):
         return "single addresses are exported instead; correct exports.subnets"
 
 
-@dataclass(frozen=True)
 class AbsenceContradicted(Report):
     """A listing that claims to be complete lacks instances that exist when asked for by id."""
 
@@ -143,7 +133,6 @@ class AbsenceContradicted(Report):
         return "have the cloud's operators look at the compute API; the clients keep their access"
 
 
-@dataclass(frozen=True)
 class MassRemoval(Report):
     scope: str
     removed: int
@@ -158,7 +147,6 @@ class MassRemoval(Report):
         return f"{self.scope}: {self.removed} of {self.before} clients would be removed at once ({self.proof})"
 
 
-@dataclass(frozen=True)
 class ManyMissed(Report):
     """So many at once is a list that lies, or an accident: asking for each would be a load, and nothing would go."""
 
@@ -176,7 +164,6 @@ class ManyMissed(Report):
         return ""
 
 
-@dataclass(frozen=True)
 class LastClient(Report):
     project: str
     path: str
@@ -190,7 +177,6 @@ class LastClient(Report):
         return f"{self.project}: {self.client} is the last client of {self.path} and only missing from listings"
 
 
-@dataclass(frozen=True)
 class WouldBeEmpty(Report):
     kind: str
 
@@ -205,7 +191,6 @@ class WouldBeEmpty(Report):
         return f"declare it (exports.expect.{self.kind}: none), or once: --{self.override}"
 
 
-@dataclass(frozen=True)
 class VolumeUnfit(Report):
     volume: str
     mount: str
@@ -222,7 +207,6 @@ class VolumeUnfit(Report):
         return f"mount it (labstore failover status), or once: --{self.override}"
 
 
-@dataclass(frozen=True)
 class NotActive(Report):
     cluster: str
     found: str
@@ -237,7 +221,6 @@ class NotActive(Report):
         return "run it on the active node (labstore failover status)"
 
 
-@dataclass(frozen=True)
 class RemovalFromMissing(Report):
     """A defect stopped at the last door: no planner may ask for this."""
 
@@ -254,7 +237,6 @@ class RemovalFromMissing(Report):
         return "this is a defect of labstore: report it with the output of labstore exports plan --json"
 
 
-@dataclass(frozen=True)
 class FileNotOurs(Report):
     """A file of the name we need was written by somebody else."""
 
@@ -270,7 +252,6 @@ class FileNotOurs(Report):
         return "take it over with `labstore exports adopt`, or move it away"
 
 
-@dataclass(frozen=True)
 class ForeignFile(Report):
     file: str
     what: str
@@ -282,7 +263,6 @@ class ForeignFile(Report):
         return f"{self.file} is not labstore's ({self.what}); it is left alone"
 
 
-@dataclass(frozen=True)
 class ForeignExportsBroken(Report):
     """exportfs reads a file up to its first line that is not exports(5), and no further."""
 
@@ -298,7 +278,6 @@ class ForeignExportsBroken(Report):
         return "correct that line: exportfs passes over the rest of that file"
 
 
-@dataclass(frozen=True)
 class ForeignExportOfOurs(Report):
     file: str
     path: str
@@ -313,7 +292,6 @@ class ForeignExportOfOurs(Report):
         return "take that line out, or take the path out of the site file"
 
 
-@dataclass(frozen=True)
 class ApplyFailed(Report):
     server: str
     reason: str
@@ -328,7 +306,6 @@ class ApplyFailed(Report):
         return "what was served before is still served; it is tried again in the next cycle"
 
 
-@dataclass(frozen=True)
 class NotServed(Report):
     server: str
 
@@ -342,7 +319,6 @@ class NotServed(Report):
         return "start it; it will serve what is on file"
 
 
-@dataclass(frozen=True)
 class ServerUnreadable(Report):
     server: str
     reason: str
@@ -357,7 +333,6 @@ class ServerUnreadable(Report):
         return "nothing is changed until it can"
 
 
-@dataclass(frozen=True)
 class Pinned(Report):
     generation: int
     until: str

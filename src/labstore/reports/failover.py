@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Override, Report, Severity
 
 STATUS = "labstore failover status"
 
 
-@dataclass(frozen=True)
 class NotKnown(Report):
     """Something that a decision needs could not be found out."""
 
@@ -27,7 +24,6 @@ class NotKnown(Report):
         return f"put that right first; nothing is moved on a guess ({STATUS})"
 
 
-@dataclass(frozen=True)
 class NodeUnreachable(Report):
     node: str
     reason: str
@@ -42,7 +38,6 @@ class NodeUnreachable(Report):
         return f"look at that machine and at the network; then {STATUS}"
 
 
-@dataclass(frozen=True)
 class StepNotDone(Report):
     """A step was carried out or tried, and what it should bring did not come about."""
 
@@ -60,7 +55,6 @@ class StepNotDone(Report):
         return f"what depends on it was not begun. {STATUS} says what to do; `labstore failover abort` goes back"
 
 
-@dataclass(frozen=True)
 class PartnerServes(Report):
     node: str
     found: str
@@ -75,7 +69,6 @@ class PartnerServes(Report):
         return f"`labstore failover switchover` moves it, or run `labstore failover down` on {self.node} first"
 
 
-@dataclass(frozen=True)
 class PartnerSilent(Report):
     """Nobody knows whether the partner still writes (upstream #26)."""
 
@@ -95,7 +88,6 @@ class PartnerSilent(Report):
         )
 
 
-@dataclass(frozen=True)
 class FenceFailed(Report):
     node: str
     reason: str
@@ -110,7 +102,6 @@ class FenceFailed(Report):
         return f"switch it off by hand and say so: --partner-is-off {self.node}"
 
 
-@dataclass(frozen=True)
 class PartnerNotReady(Report):
     node: str
     resource: str
@@ -127,7 +118,6 @@ class PartnerNotReady(Report):
         return f"wait for it or repair it ({STATUS}); to stop the service all the same: --{self.override}"
 
 
-@dataclass(frozen=True)
 class DataUnfit(Report):
     """This node's data must not be served. There is no override: it is no file system, or not there."""
 
@@ -146,7 +136,6 @@ class DataUnfit(Report):
         return self.advice
 
 
-@dataclass(frozen=True)
 class DataStale(Report):
     """This node's data is whole, but the partner has newer."""
 
@@ -165,7 +154,6 @@ class DataStale(Report):
         return f"bring the partner back and let it serve or resync; to lose what it has: --{self.override}"
 
 
-@dataclass(frozen=True)
 class SplitBrain(Report):
     resource: str
     found: str
@@ -180,7 +168,6 @@ class SplitBrain(Report):
         return "`labstore failover resolve` shows what each choice would lose, and carries one out"
 
 
-@dataclass(frozen=True)
 class StandsAlone(Report):
     node: str
     resource: str
@@ -195,7 +182,6 @@ class StandsAlone(Report):
         return "`labstore failover resolve` finds out whether both sides were written, and reconnects"
 
 
-@dataclass(frozen=True)
 class Resyncing(Report):
     node: str
     resource: str
@@ -211,7 +197,6 @@ class Resyncing(Report):
         return "nothing to do but wait; until then there is one good copy"
 
 
-@dataclass(frozen=True)
 class WithoutRedundancy(Report):
     node: str
     resource: str
@@ -227,7 +212,6 @@ class WithoutRedundancy(Report):
         return f"bring the partner back ({STATUS})"
 
 
-@dataclass(frozen=True)
 class IoSuspended(Report):
     node: str
     resource: str
@@ -243,7 +227,6 @@ class IoSuspended(Report):
         return "`journalctl -k -g fence-peer` says how the handler ended; mend that, then `drbdadm resume-io RESOURCE`"
 
 
-@dataclass(frozen=True)
 class TwoPrimaries(Report):
     resource: str
 
@@ -257,7 +240,6 @@ class TwoPrimaries(Report):
         return "run `labstore failover down --allow-outage` on the node that clients do not use, at once"
 
 
-@dataclass(frozen=True)
 class TwoAddresses(Report):
     address: str
 
@@ -271,7 +253,6 @@ class TwoAddresses(Report):
         return "run `labstore failover down` on the node that is not Primary, at once"
 
 
-@dataclass(frozen=True)
 class AddressTaken(Report):
     address: str
     by: str
@@ -286,7 +267,6 @@ class AddressTaken(Report):
         return "find that machine and take the address from it; two owners of an address serve nobody"
 
 
-@dataclass(frozen=True)
 class AddressWithoutService(Report):
     """The state that must never be."""
 
@@ -304,7 +284,6 @@ class AddressWithoutService(Report):
         return f"on {self.node}: `labstore failover up` if it shall serve, `labstore failover down` if not"
 
 
-@dataclass(frozen=True)
 class MountBusy(Report):
     """Somebody would keep `down` from its end; found before a single client is cut off (upstream #20, #22)."""
 
@@ -323,7 +302,6 @@ class MountBusy(Report):
         return f"end it; or let labstore do it (TERM, then KILL, unmount what is mounted): --{self.override}"
 
 
-@dataclass(frozen=True)
 class MountForeign(Report):
     node: str
     volume: str
@@ -339,7 +317,6 @@ class MountForeign(Report):
         return "unmount what does not belong there"
 
 
-@dataclass(frozen=True)
 class FilesDiffer(Report):
     node: str
     what: str
@@ -354,7 +331,6 @@ class FilesDiffer(Report):
         return "`labstore failover adjust` shows and applies what follows from the site file"
 
 
-@dataclass(frozen=True)
 class NodesDiffer(Report):
     """The two nodes would not serve the same thing."""
 
@@ -373,7 +349,6 @@ class NodesDiffer(Report):
         return f"give both the same site file and version, then `labstore failover adjust`; or once: --{self.override}"
 
 
-@dataclass(frozen=True)
 class RunUnfinished(Report):
     node: str
     verb: str
@@ -390,7 +365,6 @@ class RunUnfinished(Report):
         return f"run it again, or `labstore failover abort` on {self.node}; either goes on from what is found"
 
 
-@dataclass(frozen=True)
 class LeftBlocked(Report):
     node: str
     addresses: str
@@ -405,7 +379,6 @@ class LeftBlocked(Report):
         return f"on {self.node}: `labstore failover up` finishes what was begun"
 
 
-@dataclass(frozen=True)
 class ScopeWrong(Report):
     node: str
     found: str
@@ -421,7 +394,6 @@ class ScopeWrong(Report):
         return "`labstore failover adjust`, then restart the server in a quiet hour: every lock is lost by it once"
 
 
-@dataclass(frozen=True)
 class RecoveryMisplaced(Report):
     node: str
 
@@ -435,7 +407,6 @@ class RecoveryMisplaced(Report):
         return "`labstore failover adjust` on that node, then `labstore failover up`"
 
 
-@dataclass(frozen=True)
 class LocksNotCarried(Report):
     node: str
     why: str
@@ -450,7 +421,6 @@ class LocksNotCarried(Report):
         return "see the certificate: labstore failover certificate"
 
 
-@dataclass(frozen=True)
 class UnitFailed(Report):
     node: str
     unit: str
@@ -466,7 +436,6 @@ class UnitFailed(Report):
         return f"clients are served all the same; see `journalctl -u {self.unit}`"
 
 
-@dataclass(frozen=True)
 class UnitAbsent(Report):
     node: str
     unit: str
@@ -482,7 +451,6 @@ class UnitAbsent(Report):
         return f"install or unmask it; or take it out of failover.{self.cluster}.units"
 
 
-@dataclass(frozen=True)
 class Evicted(Report):
     node: str
     holder: str
@@ -494,7 +462,6 @@ class Evicted(Report):
         return f"{self.node}: ended {self.holder}"
 
 
-@dataclass(frozen=True)
 class NotJournaled(Report):
     node: str
     reason: str
@@ -509,7 +476,6 @@ class NotJournaled(Report):
         return "make room on that file system; what was done is in this output alone"
 
 
-@dataclass(frozen=True)
 class HoldsData(Report):
     """`init` never writes over anything."""
 
@@ -530,7 +496,6 @@ class HoldsData(Report):
         )
 
 
-@dataclass(frozen=True)
 class SnapshotHere(Report):
     node: str
     snapshot: str
@@ -547,7 +512,6 @@ class SnapshotHere(Report):
         )
 
 
-@dataclass(frozen=True)
 class NotDecided(Report):
     """A choice that is a person's."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from labstore.reports.report import Report, Severity
 
 
-@dataclass(frozen=True)
 class InFile(Report):
     """`line` and `column` are 1-based; 0 where the file as a whole is meant. `advice` says what to write instead."""
 
@@ -48,7 +47,6 @@ class Origin:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-@dataclass(frozen=True)
 class FileProblem(InFile):
     """The file cannot be taken as it is."""
 
@@ -56,7 +54,6 @@ class FileProblem(InFile):
     severity = Severity.ERROR
 
 
-@dataclass(frozen=True)
 class FileNotice(InFile):
     """The file is taken; this part of it does something that its writer may not expect."""
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from labstore.model.value import Value
+
 
 class Severity(StrEnum):
     """NOTICE: good to know. WARNING: something waits for a person. ERROR: something that was wanted did not happen."""
@@ -55,9 +57,8 @@ FAILOVER_OVERRIDES = frozenset(
 """Those that mean something when the service is moved, and nothing to exports."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Report(ABC):
-    """One message. Subclasses are frozen dataclasses whose fields are the payload; wording lives in them alone.
+class Report(Value, ABC):
+    """One message. The fields of subclasses are the payload; wording lives in them alone.
 
     `subject` is what the message is about (a project, a file, a host), for grouping.
     """
@@ -107,7 +108,6 @@ class Report(ABC):
         }
 
 
-@dataclasses.dataclass(frozen=True)
 class Remembered(Report):
     """A report read back from a record, whatever version wrote it: the words are kept as they were."""
 

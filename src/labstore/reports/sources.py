@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Report
 
 
-@dataclass(frozen=True)
 class SourceFailed(Report):
     """`source` is who was asked, `what` what it was asked for, `reason` what came instead."""
 

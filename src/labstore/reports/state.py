@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Report, Severity
 
 _BROKEN = ("not a database", "malformed", "corrupt", "file is encrypted")
 _FULL = ("full", "disk i/o", "no space", "quota")
 
 
-@dataclass(frozen=True)
 class StateUnusable(Report):
     """A file of the state directory; `reason` is the system's word."""
 

@@ -60,7 +60,6 @@ class Server(Protocol):
     def connect(self) -> AbstractContextManager[Session]: ...
 
 
-@dataclass(frozen=True)
 class DirectoriesMissing(Report):
     """Exports whose directory is not there; the server would refuse them, so it is not asked."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from labstore.reports.report import Report, Severity
 
 
-@dataclass(frozen=True)
 class LoginRefused(Report):
     """Nobody in the cloud can be asked anything."""
 
@@ -24,7 +21,6 @@ class LoginRefused(Report):
         return "every export stays as it is; see to Keystone, or to user, password and project in clouds.yaml"
 
 
-@dataclass(frozen=True)
 class WrongScope(Report):
     """With such a token Nova lists nothing, or servers without names and addresses, and calls that a success."""
 
@@ -41,7 +37,6 @@ class WrongScope(Report):
         return "give the entry in clouds.yaml a project (any in which its user has the observer role)"
 
 
-@dataclass(frozen=True)
 class RegionNotOffered(Report):
     """The region is configured, or was there before, and is not in the catalog of this login."""
 
@@ -56,7 +51,6 @@ class RegionNotOffered(Report):
         return "its instances keep what they have; if the region is closed for good, take it out of the site file"
 
 
-@dataclass(frozen=True)
 class RegionStillAnswering(Report):
     """A region takes its time; the others do not wait for it. `seconds` since it was asked."""
 
@@ -72,7 +66,6 @@ class RegionStillAnswering(Report):
         return "nothing changes for its instances; its answer is taken when it comes"
 
 
-@dataclass(frozen=True)
 class ServerUnreadable(Report):
     """One server of a project is listed in a shape that is not known; the project's list is not whole."""
 
@@ -90,7 +83,6 @@ class ServerUnreadable(Report):
         return "nothing changes for this project; please report the server's JSON as a defect"
 
 
-@dataclass(frozen=True)
 class ServersVanished(Report):
     """Servers left the list without a word that they were deleted (a cell that is down, a list that lies)."""
 
@@ -109,7 +101,6 @@ class ServersVanished(Report):
         return "nothing changes for this project until the cloud tells; look for a Nova cell that is down"
 
 
-@dataclass(frozen=True)
 class OnlyOwnProjects(Report):
     """Policy shows the user only the projects in which it has a role."""
 
