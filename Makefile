@@ -44,7 +44,8 @@ coverage: setup
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report --skip-covered | tail -n 40
 
-scenarios: setup
+scenarios:
+	@scripts/setup lab
 	$(PYTEST) tests/scenarios --durations=0 $(if $(NAME),-k $(NAME)) $(if $(CORE),-m core)
 
 scenario: scenarios
