@@ -12,6 +12,8 @@ _PAGE = mmap.PAGESIZE
 _WINDOW = 32 << 20
 """Bytes asked about at a time."""
 _PROT_READ, _MAP_SHARED = 1, 1
+_LOWEST = bytes(each & 1 for each in range(256))
+"""Of what mincore(2) says of a page only the lowest bit means something."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 
@@ -73,6 +75,6 @@ def _mincore(descriptor: int, offset: int, length: int) -> bytes:
         pages = (ctypes.c_ubyte * -(-length // _PAGE))()
         if _LIBC.mincore(ctypes.c_void_p(address), ctypes.c_size_t(length), pages) != 0:
             return bytes(len(pages))
-        return bytes(each & 1 for each in pages)
+        return bytes(pages).translate(_LOWEST)
     finally:
         _LIBC.munmap(ctypes.c_void_p(address), ctypes.c_size_t(length))
