@@ -16,6 +16,7 @@ from typing import Any
 
 from labstore.blocksync.devices import Device
 from labstore.formats.change_hints import render
+from labstore.model.block_sync import Pass
 from labstore.model.change_hints import Hints
 
 BLOCK = 16384
@@ -100,16 +101,19 @@ class Images:
             ranges = ((block * BLOCK, BLOCK) for block in self.changed)
             self.hints.write_text("".join(render(Hints.of(before, token(self.source), ranges))))
         warm(self.source, self.target)
-        return self.ours(algorithm, *more, *(("--hints", str(self.hints)) if hints else ()))
+        if hints:
+            return self.ours(algorithm, *more, "--hints", str(self.hints), passed=Pass.HINTED)
+        return self.ours(algorithm, *more, passed=Pass.CACHED)
 
-    def ours(self, algorithm: str, *more: str) -> Cost:
-        """`more` may name the source otherwise: over ssh."""
+    def ours(self, algorithm: str, *more: str, passed: Pass = Pass.BOTH) -> Cost:
+        """`more` may name the source otherwise: over ssh. What did not look at as much as was meant is not measured."""
         places = [*more] if more and ":" in more[-1] else [*more, str(self.source)]
         chosen = ("--xxh3",) if algorithm == "xxh3" else ()
         argv = [*OURS, "run", "--json", "--state", str(self.state), *chosen, *places, str(self.target)]
         cost, said = measured(argv)
         result: dict[str, Any] = json.loads(said)
         assert self.same(), "the target is not the source"
+        assert result["passed"] == passed, f"{result['passed']}, not {passed}: {result['why']} {result['notes']}"
         return Cost(cost.cpu, cost.wall, result["sent"] + result["received"], cost.memory)
 
     def bdsync(self, program: Path, remote: str = "") -> Cost:
