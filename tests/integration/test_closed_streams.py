@@ -11,7 +11,7 @@ from tests.support.hang import HANGS
 
 COMMAND = (
     "import sys; sys.argv = ['labstore', 'exports', 'show', '--debug', '--site', '/nonexistent/site.yaml']\n"
-    "from labstore.cli.main import main\nmain()"
+    "from labstore.__main__ import main\nmain()"
 )
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from labstore.blocksync.channel import Channel
 from labstore.blocksync.devices import Device
 from labstore.blocksync.digests import block_hasher
-from labstore.blocksync.ends import Meter
 from labstore.blocksync.index import IndexFolder, source_caches, target_index
 from labstore.blocksync.messages import Hello, Welcome, limits_text, options_text
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.serve import Jail, serve
 from labstore.blocksync.source import SourceEnd, SourceSpec
 from labstore.blocksync.target import TargetEnd, TargetSpec

@@ -15,8 +15,8 @@ from contextlib import closing
 from pathlib import Path
 
 from labstore.blocksync.devices import Device, Target
-from labstore.blocksync.ends import Meter
 from labstore.blocksync.index import folder_name
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.throttle import Throttle
 from labstore.model.block_sync import UNLIMITED, Limits, Pass, SyncResult
 from labstore.ports.block_engine import Order

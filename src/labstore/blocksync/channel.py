@@ -17,6 +17,7 @@ from labstore.blocksync.crew import Stopped
 from labstore.blocksync.digests import Bytes
 from labstore.blocksync.messages import FaultSaid, Message
 from labstore.blocksync.wire import HEADER_SIZE, BadFrame, Checker, Kind, Sealer, session_keys
+from labstore.model.block_sync import PATIENCE
 from labstore.reports.blocksync import BrokenProtocol, PeerLost, SyncFailed
 
 FAREWELL = 2.0
@@ -24,8 +25,6 @@ FAREWELL = 2.0
 M = TypeVar("M", bound=Message)
 _F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1 << 20
-PATIENCE = 60.0
-"""Seconds without a single byte after which the other end counts as lost; both send PING long before."""
 PAUSES = 30
 """So many times that, where nothing is taken: the other end may have been told to pause, or be busy with zeros. Who is
 dead is missed by whoever listens."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass, field
 
 from labstore.blocksync.channel import Channel
 from labstore.blocksync.crew import Crew, Stopped
 from labstore.blocksync.messages import FaultSaid, LimitsNow, limits_of, limits_text
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import BadFrame, Kind
 from labstore.model.block_sync import Limits
@@ -19,26 +19,15 @@ PING = 10.0
 """Seconds of silence after which the other end is told that we are still there."""
 
 
-@dataclass
-class Meter:
-    """How far a run is; written by the ends, read by whoever shows it. In bytes, but for `changed` (blocks).
-    `position` goes up to `total`, which is the `size` of the device unless less of it has to be looked at."""
-
-    size: int = 0
-    total: int = 0
-    position: int = 0
-    read: int = 0
-    changed: int = 0
-    phase: str = "starting"
-    started: float = field(default_factory=time.monotonic)
-
-
 class End:
     """One end at work, in the thread that calls `run`. Whatever it starts ends with it."""
 
     def __init__(self, channel: Channel, throttle: Throttle, meter: Meter) -> None:
         self.channel, self.throttle, self.meter = channel, throttle, meter
         self.crew, self.held = Crew(), contextlib.ExitStack()
+        self._telling = threading.Lock()
+        self._listening = False
+        self._untold: Limits | None = None
         self.crew.ends_with(channel.stop)
         throttle.pause = channel.grace = self.crew.pause
 
@@ -71,11 +60,24 @@ class End:
         threading.Thread(target=self.crew.stop, args=(failure,), daemon=True).start()
 
     def set_limits(self, limits: Limits, tell: bool) -> None:
-        """From now on, here and (`tell`) at the other end."""
+        """From now on, here and (`tell`) at the other end, as soon as that listens."""
         self.throttle.set(limits)
         if tell:
+            with self._telling:
+                self._untold = limits
+                self._tell_limits()
+
+    def other_listens(self) -> None:
+        """The other end has come so far that new limits may be told to it."""
+        with self._telling:
+            self._listening = True
+            self._tell_limits()
+
+    def _tell_limits(self) -> None:
+        if self._listening and self._untold is not None:
             with contextlib.suppress(SyncFailed, Stopped):  # the threads of the end find that out themselves
-                self.channel.say(LimitsNow(limits_text(limits)))
+                self.channel.say(LimitsNow(limits_text(self._untold)))
+            self._untold = None
 
     def _work(self) -> None:
         """The end's own part. What it opens it enters into `held`, which is closed when all is over."""

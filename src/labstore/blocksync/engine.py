@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 
 from labstore.blocksync.devices import Device
-from labstore.blocksync.ends import Meter
 from labstore.blocksync.index import IndexFolder, Unreadable, target_index
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.session import CHILD, Job, Run
 from labstore.model.block_sync import Limits, SyncResult
 from labstore.ports.block_engine import Order

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from labstore.blocksync.channel import Channel
 from labstore.blocksync.crew import Crew, Lane
 from labstore.blocksync.digests import Bytes
-from labstore.blocksync.ends import Meter
 from labstore.blocksync.messages import Geometry, Message, Range, pack_data, pack_position, pack_ranges
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import CONTENT_LIMIT, Kind
 

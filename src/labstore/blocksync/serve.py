@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labstore.blocksync.channel import PATIENCE, Channel
-from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.channel import Channel
+from labstore.blocksync.ends import End
 from labstore.blocksync.index import source_caches, target_index
 from labstore.blocksync.messages import FaultSaid, Hello, Welcome, limits_of, options_of
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import VERSION, BadFrame
-from labstore.model.block_sync import Limits, Options, Permit, Role
+from labstore.model.block_sync import PATIENCE, DevicePath, Limits, Options, Permit, Role
 from labstore.ports.block_source import Provider
 from labstore.reports.blocksync import BrokenProtocol, NotAllowed, OtherVersion, SyncFailed
 
@@ -29,6 +30,22 @@ class Jail:
     hints: str | None = None
     label: str = ""
     provide: Provider | None = None
+
+
+def jail_of(
+    sources: Sequence[str], targets: Sequence[str], permits: Sequence[str], hints: str | None, label: str | None
+) -> Jail | None:
+    """The jail that the options of `labstore blocksync serve` describe; None where there are none. Raises ValueError
+    where they contradict each other: what was meant to confine must not end as no confinement."""
+    if sources and targets:
+        raise ValueError("a forced command is for one role: give --source or --target")
+    if permits and not targets:
+        raise ValueError("--permit is for a --target, and none is given")
+    if (hints or label) and not sources:
+        raise ValueError("--hints and --label are for a --source, and none is given")
+    paths = frozenset(map(DevicePath, sources or targets))
+    allowed = frozenset(map(Permit, permits))
+    return Jail(Role.SOURCE if sources else Role.TARGET, paths, allowed, hints, label or "") if paths else None
 
 
 @dataclass(frozen=True)

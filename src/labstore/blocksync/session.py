@@ -10,25 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labstore.blocksync.channel import PATIENCE, Channel
-from labstore.blocksync.ends import End, Meter
-from labstore.blocksync.index import source_caches, target_index
-from labstore.blocksync.messages import Committed, Complete, Hello, Welcome, limits_text, options_text
-from labstore.blocksync.throttle import Throttle
-from labstore.blocksync.wire import VERSION
-from labstore.model.block_sync import DEFAULTS, UNLIMITED, Limits, Options, Place, Role, SyncResult
-from labstore.reports.blocksync import HintLied, OtherVersion, SyncFailed
+from labstore.blocksync.meter import Meter
+from labstore.model.block_sync import DEFAULTS, PATIENCE, STATE_DIR, UNLIMITED, Limits, Options, Place, SyncResult
+from labstore.reports.blocksync import HintLied, SyncFailed
 from labstore.system.piped import CannotStart, Piped
 
 if TYPE_CHECKING:
-    from labstore.blocksync.source import SourceEnd
-    from labstore.blocksync.target import TargetEnd
+    from labstore.blocksync.ends import End
 
 TIDYING = 600.0
 """Seconds after a good copy in which the other end may put away what it read: to end it in the middle of that would
 leave LVM's work half done."""
-STATE_DIR = Path("/var/lib/labstore/blocksync")
-CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "{state}")
+CHILD = (sys.executable, "-I", "-m", "labstore.blocksync", "--state", "{state}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Job:
     target: Place
     options: Options = DEFAULTS
     limits: Limits = UNLIMITED
-    state: Path = STATE_DIR
+    state: Path = Path(STATE_DIR)
     label: str = ""
     token: str | None = None
     here: tuple[str, ...] = CHILD
@@ -94,25 +87,27 @@ class Run:
             end.set_limits(limits, tell=True)
 
     def _attempt(self, options: Options) -> SyncResult:
-        started, patience = time.monotonic(), 5.0
+        patience = 5.0
         try:
             peer = Piped(self._command(), _agent())
         except CannotStart as error:
             raise _unreachable(self._where, str(error)) from None
-        channel = Channel(peer.reading, peer.writing, self.job.patience, peer.last_words)
         try:
-            try:
-                end = self._shaken(channel, options)
-            except SyncFailed as failure:
-                raise _never_begun(failure, channel, peer, self._where) from None
-            end.run()
-            committed, complete = end.committed, end.complete
+            from labstore.blocksync.calling import call  # noqa: PLC0415 - while the other end starts
+
+            done = call(self.job, options, self._limits or self.job.limits, peer, self.meter, self._where, self._begun)
             patience = TIDYING
         finally:
             self._end = None
-            channel.close()
             peer.end(patience)
-        return _result(channel, committed, complete, self.meter, options.block_size, time.monotonic() - started)
+        return done
+
+    def _begun(self, end: End) -> None:
+        self._end = end
+        if self._limits is not None:
+            end.set_limits(self._limits, tell=True)
+        if self._stopped is not None:
+            end.interrupt(self._stopped)
 
     @property
     def _where(self) -> str | None:
@@ -125,41 +120,6 @@ class Run:
         if where is None:
             return [str(self.job.state) if word == "{state}" else word for word in self.job.here]
         return [where if word == "{host}" else word for word in self.job.there]
-
-    def _shaken(self, channel: Channel, options: Options) -> SourceEnd | TargetEnd:
-        """Shake hands, then be the end that is here."""
-        job = self.job
-        push = job.target.host is not None
-        nonce = os.urandom(16).hex()
-        role, path = (Role.TARGET, job.target.path) if push else (Role.SOURCE, job.source.path)
-        channel.say(Hello(VERSION, nonce, role, path, options_text(options), limits_text(self._limits_now), job.label))
-        end = (self._source if push else self._target)(channel, options)
-        welcome = channel.hear(Welcome)
-        if welcome.version != VERSION:
-            raise SyncFailed(OtherVersion(VERSION, welcome.version))
-        channel.open_session(nonce, welcome.nonce, are_caller=True)
-        self._end = end
-        if self._stopped is not None:
-            end.interrupt(self._stopped)
-        return end
-
-    @property
-    def _limits_now(self) -> Limits:
-        return self._limits or self.job.limits
-
-    def _source(self, channel: Channel, options: Options) -> SourceEnd:
-        from labstore.blocksync.source import SourceEnd, SourceSpec  # noqa: PLC0415 - while the other end starts
-
-        job = self.job
-        spec = SourceSpec(job.source.path, options, source_caches(job.state), job.label, job.token)
-        return SourceEnd(channel, spec, Throttle(self._limits_now), self.meter)
-
-    def _target(self, channel: Channel, options: Options) -> TargetEnd:
-        from labstore.blocksync.target import TargetEnd, TargetSpec  # noqa: PLC0415 - as above
-
-        job = self.job
-        spec = TargetSpec(job.target.path, options, target_index(job.state, job.target.path), allow=job.allow)
-        return TargetEnd(channel, spec, Throttle(self._limits_now), self.meter)
 
 
 def _worth_another(failure: SyncFailed, stopped: str | None) -> bool:
@@ -182,37 +142,6 @@ def _unreachable(where: str | None, what: str) -> SyncFailed:
     return SyncFailed(CannotReach(where or "the other end", what))
 
 
-def _never_begun(failure: SyncFailed, channel: Channel, peer: Piped, where: str | None) -> SyncFailed:
-    from labstore.blocksync.reach import never_begun  # noqa: PLC0415 - as above
-
-    return never_begun(failure, channel, peer, where)
-
-
 def _agent() -> dict[str, str]:
     """What ssh needs of our environment to use keys that an agent holds."""
     return {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HOME") if name in os.environ}
-
-
-def _result(
-    channel: Channel, committed: Committed, complete: Complete, meter: Meter, block_size: int, seconds: float
-) -> SyncResult:
-    return SyncResult(
-        generation=committed.generation,
-        root=committed.root,
-        passed=committed.passed,
-        why=committed.why,
-        size=meter.size,
-        read=complete.read,
-        changed=complete.changed,
-        zeroed=complete.zeroed,
-        sent=channel.sent,
-        received=channel.received,
-        scrubbed=committed.scrubbed,
-        seconds=seconds,
-        token=None if complete.torn else complete.token,
-        read_back=committed.read_back,
-        block_size=block_size,
-        samples=complete.samples,
-        torn=complete.torn,
-        notes=complete.notes,
-    )

@@ -16,7 +16,7 @@ from labstore.blocksync.channel import Channel, Frame, broken
 from labstore.blocksync.crew import Lane
 from labstore.blocksync.devices import Device
 from labstore.blocksync.digests import SIZE, ZERO, BlockHasher, block_hasher, differences
-from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.ends import End
 from labstore.blocksync.messages import (
     Committed,
     Complete,
@@ -29,6 +29,7 @@ from labstore.blocksync.messages import (
     unpack_digests,
     unpack_ranges,
 )
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.outbox import Outbox
 from labstore.blocksync.throttle import Throttle
 from labstore.blocksync.wire import BadFrame, Kind
@@ -94,6 +95,7 @@ class SourceEnd(End):
         with copy_of(caches, self._spec.label or self._spec.path, size, plan) as copy:
             hints = self._believed(plan, copy.valid, token)
             self.channel.say(Scan(cached=copy.valid, hinted=hints is not None))
+            self.other_listens()
             answers: Lane[Committed] = self.crew.lane(1)
             runs: Lane[Run] = self.crew.lane(_RUNS)
             self.crew.start("receiver", lambda: self._receive(geometry, runs, answers))

@@ -19,7 +19,7 @@ from labstore.blocksync.crew import Lane
 from labstore.blocksync.decide import Decision, Found, decide, refusal
 from labstore.blocksync.devices import Target
 from labstore.blocksync.digests import block_hasher, differences
-from labstore.blocksync.ends import End, Meter
+from labstore.blocksync.ends import End
 from labstore.blocksync.index import IndexFolder, IndexState, Unreadable
 from labstore.blocksync.messages import (
     Committed,
@@ -34,6 +34,7 @@ from labstore.blocksync.messages import (
     unpack_position,
     unpack_ranges,
 )
+from labstore.blocksync.meter import Meter
 from labstore.blocksync.settling import Settler
 from labstore.blocksync.store import DigestStore
 from labstore.blocksync.throttle import Throttle
@@ -102,6 +103,7 @@ class TargetEnd(End):
         work = self._work_on = _Bringing(self, self._spec, device, self._folder, decision, offer)
         self.held.callback(work.close)
         self.channel.say(_plan(decision))
+        self.other_listens()
         work.run(self.channel.hear(Scan))
         self.committed, self.complete, self.state = work.committed, work.complete, work.state
         with contextlib.suppress(SyncFailed):  # the source's copy of the index is its own affair; ours is safe
@@ -266,6 +268,8 @@ class _Bringing:
         meter = self._end.meter
         meter.read, meter.changed = read, changed
         meter.position = min(position * self._geometry.block_size, meter.total)
+        if position == self._geometry.blocks:
+            self._writer.hand_over()  # while the source makes the last root
 
     def _look_again(self, suspect: Suspect) -> None:
         """Now that nothing is being written: is the device really not what the index says?"""

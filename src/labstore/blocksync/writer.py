@@ -56,7 +56,7 @@ class Writer:
         self.blocks += len(data.blocks)
         written = len(self._batch.written) * self._geometry.block_size
         if written >= SETTLE_AT or (written >= SETTLE_SOON and self._settling.idle):
-            self._hand_over()
+            self.hand_over()
 
     def zeros(self, ranges: Sequence[Range]) -> None:
         """Make these blocks zeros."""
@@ -67,7 +67,7 @@ class Writer:
             self._batch.zeroed.append((start, count))
             self.blocks += count
         if sum(count for _, count in self._batch.zeroed) * size >= _ZEROS_AT:
-            self._hand_over()
+            self.hand_over()
 
     def _pieces_of(self, ranges: Sequence[Range]) -> Iterator[Range]:
         """Where somebody has to be asked, no more at a time than is written between two settlings."""
@@ -83,14 +83,15 @@ class Writer:
             self._allowed = self._allow(size)
         self._allowed -= size
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Let what was written be settled. Waits only where that is too slow for what comes in."""
         if self._batch:
             batch, self._batch = self._batch, Batch()
             self._settling.put(batch)
 
     def settle(self) -> None:
         """All that was written is settled when this returns."""
-        self._hand_over()
+        self.hand_over()
         self._settling.wait()
 
     def settle_alone(self) -> None:

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import stat
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
+from labstore.blocksync.command import ready
+from labstore.blocksync.session import Job, Run
 from labstore.cli.beside import interruptible, limits_from, shown, size, span
 from labstore.cli.exit import Exit, Stop
 from labstore.cli.output import emit, line
 from labstore.model.block_sync import (
     BLOCK_SIZES,
     PERMIT_HELP,
+    STATE_DIR,
     Algorithm,
-    DevicePath,
     Limits,
     Options,
     Pass,
     Permit,
     Place,
     ReadMode,
-    Role,
     SyncResult,
 )
 from labstore.reports.blocksync import AlreadyRunning, NoHelper, Refusal, SyncFailed
 from labstore.reports.report import Report
 from labstore.telemetry.words import plural
 
-STATE = Path("/var/lib/labstore/blocksync")
 SSH = (
     *("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
     *("-o", "Compression=no", "-o", "ControlPath=none", "-x", "-a"),
@@ -123,7 +123,7 @@ def blocksync() -> None:
     "--control", type=_Path(dir_okay=False, path_type=Path), help="A file with limits, read whenever it changes."
 )
 @click.option("--label", callback=_not_empty, help="Name of the source's volume, where SOURCE is one of its snapshots.")
-@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE, show_default=True,
+@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE_DIR, show_default=True,
               help="Where digest indexes are kept.")  # fmt: skip
 @click.option("--identity", type=_Path(), help="The key for ssh.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port for ssh.")
@@ -143,10 +143,8 @@ def run(**given: Any) -> None:
     Example:
       labstore blocksync run /dev/vg/home-snap backup1:/dev/backup/home
     """
-    try:
-        from labstore.blocksync.session import Job, Run  # noqa: PLC0415 - needs the extra `backup`
-    except ImportError as error:
-        raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
+    if find_spec("blake3") is None:
+        raise Stop.because(Exit.CONFIGURATION, [NoHelper("blake3")])
     work = Run(Job(**_job(given)))
     with interruptible(work), limits_from(given["control"], work, work.job.limits), shown(work):
         try:
@@ -253,7 +251,7 @@ def _for_ssh(name: str, value: str) -> str:
               help="With --target: what callers may permit themselves; nothing otherwise.")  # fmt: skip
 @click.option("--hints", type=_Path(), help="With --source: the file that says where it changed.")
 @click.option("--label", callback=_not_empty, help="With --source: the name of its volume.")
-@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE, show_default=True)
+@click.option("--state", type=_Path(file_okay=False, path_type=Path), default=STATE_DIR, show_default=True)
 def serve(
     sources: tuple[str, ...],
     targets: tuple[str, ...],
@@ -274,33 +272,14 @@ def serve(
     What the caller asks ssh to run is never looked at.
     """
     try:
-        from labstore.blocksync.serve import Jail  # noqa: PLC0415 - needs the extra `backup`
-        from labstore.blocksync.serve import serve as be_called  # noqa: PLC0415 - as above
+        work = ready(sources, targets, permit, hints, label, str(state))
     except ImportError as error:
         raise Stop.because(Exit.CONFIGURATION, [NoHelper(error.name or "blake3")]) from None
-    if sources and targets:
-        raise Stop(Exit.USAGE, "error: a forced command is for one role", "give --source or --target")
-    jail = None
-    if sources or targets:
-        role = Role.SOURCE if sources else Role.TARGET
-        jail = Jail(role, _devices(sources or targets), frozenset(map(Permit, permit)), hints, label or "")
-    try:
-        be_called(0, 1, state, jail, started=_end_by_signals)
-    except SyncFailed as failure:
-        click.echo(failure.report.message(), err=True)
-        raise SystemExit(int(Exit.FAILED)) from None
-
-
-def _devices(paths: tuple[str, ...]) -> frozenset[str]:
-    try:
-        return frozenset(map(DevicePath, paths))
     except ValueError as error:
-        raise Stop(Exit.USAGE, f"error: {error}", "write its absolute path") from None
-
-
-def _end_by_signals(end: Any) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda signum, _frame: end.interrupt(signal.Signals(signum).name))
+        raise Stop(Exit.USAGE, f"error: {error}", "labstore blocksync serve --help") from None
+    status = work()
+    if status:
+        raise SystemExit(status)
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -105,9 +103,8 @@ def labstore() -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """Run it with the words of this process."""
     gc.disable()
-    _open_standard_streams()
     labstore(prog_name="labstore")
 
 
@@ -117,14 +114,3 @@ def _collect_again() -> None:
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
-
-
-def _open_standard_streams() -> None:
-    """The kernel starts DRBD's handlers without any: the first thing that is said would end them."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - it stays open

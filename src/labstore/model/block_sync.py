@@ -11,6 +11,10 @@ from labstore.model.names import HostName, shown
 
 BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 LARGEST_DEVICE = 1 << 56
+STATE_DIR = "/var/lib/labstore/blocksync"
+"""Where digest indexes are kept unless somebody says otherwise."""
+PATIENCE = 60.0
+"""Seconds without a single byte after which the other end counts as lost; both send PING long before."""
 
 
 class Algorithm(StrEnum):

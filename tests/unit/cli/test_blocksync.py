@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from labstore.blocksync.ends import Meter
+from labstore.blocksync.meter import Meter
 from labstore.cli.beside import progress, size, span
 from labstore.cli.blocksync import _hints, blocksync, ssh_words
 from labstore.cli.exit import Exit
