@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.blocksync_images import BLOCK, Cost, Images, chosen
@@ -47,12 +46,8 @@ _FILLING = 256 << 20
 Ways = dict[str, Callable[[], Cost]]
 
 
-@dataclass
-class Slopes:
-    """CPU seconds of each way by size: with a part of the device changed, and with always the same amount changed."""
-
-    part: dict[str, list[float]] = field(default_factory=dict)
-    hints: list[float] = field(default_factory=list)
+Slopes = dict[str, list[float]]
+"""CPU seconds of each way by size, a part of the device changed."""
 
 
 def figures() -> list[Figure]:
@@ -63,7 +58,7 @@ def figures() -> list[Figure]:
         found = list[Figure]()
         for size in SIZES:
             _size(folder, size, program, slopes, found)
-        found += _growth(slopes)
+        found += _growth(slopes) + _flat(folder)
         if program is None:
             found.append(counted("bdsync left out: BDSYNC_SRC names no source", "", 1))
         return found
@@ -85,20 +80,9 @@ def _size(folder: Path, size: float, program: Path | None, slopes: Slopes, found
         keep("blocksync", found)  # what was measured when somebody ends it is worth something
         if gate:
             for name, cost in median.items():
-                slopes.part.setdefault(name, []).append(cost.cpu)
+                slopes.setdefault(name, []).append(cost.cpu)
             found += _ssh(images, said, program, slow=size == SIZES[0]) if warm else []
     images.remove()
-    slopes.hints.append(_few(folder, size))
-
-
-def _few(folder: Path, size: float) -> float:
-    """CPU seconds that always the same amount of changes takes by hints."""
-    images = Images(folder, int(size * GIB), hollow=True)
-    images.prepare(sorted(random.Random(3).sample(range(images.bytes // BLOCK), FEW)))
-    try:
-        return _medians({"hints": lambda: images.index("blake3", hints=True)})["hints"].cpu
-    finally:
-        images.remove()
 
 
 def _ways(images: Images, program: Path | None) -> Ways:
@@ -185,9 +169,30 @@ def _ssh_table(images: Images, said: str, program: Path | None, config: Path, at
 def _growth(slopes: Slopes) -> list[Figure]:
     if len(SIZES) < 2:
         return []
-    found = [counted(f"growth exponent of {name}, CPU", "", growth(SIZES, many)) for name, many in slopes.part.items()]
-    said = f"hints, {FEW} blocks changed, all else holes, {SIZES[-1]:g} GiB beside {SIZES[0]:g} GiB: CPU"
-    return [*found, counted(said, "times", slopes.hints[-1] / slopes.hints[0], FLAT)]
+    return [counted(f"growth exponent of {name}, CPU", "", growth(SIZES, many)) for name, many in slopes.items()]
+
+
+def _flat(folder: Path) -> list[Figure]:
+    """What always the same changes take by hints on devices of all sizes, which take turns: what the machine does
+    beside meets all of them."""
+    if len(SIZES) < 2:
+        return []
+    all_images = [Images(folder / f"hollow-{size:g}", int(size * GIB), hollow=True) for size in SIZES]
+    for images in all_images:
+        images.prepare(sorted(random.Random(3).sample(range(images.bytes // BLOCK), FEW)))
+    rounds = list[list[float]]()
+    for _ in range(3 * ROUNDS):
+        taken = {images: images.index("blake3", hints=True).cpu for images in random.sample(all_images, len(SIZES))}
+        rounds.append([taken[images] for images in all_images])
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    said = f"hints, {FEW} blocks changed, all else holes"
+    found = [
+        counted(f"{said}: {size:g} GiB, CPU", "s", statistics.median(many))
+        for size, many in zip(SIZES, zip(*rounds, strict=True), strict=True)
+    ]
+    times = statistics.median(each[-1] / each[0] for each in rounds)
+    return [*found, counted(f"{said}: {SIZES[-1]:g} GiB beside {SIZES[0]:g} GiB, CPU", "times", times, FLAT)]
 
 
 def _bdsync(folder: Path) -> Path | None:

@@ -33,11 +33,11 @@ class Looking:
     geometry: Geometry
     digests: BlockHasher
 
-    def read(self, view: memoryview, length: int, offset: int) -> None:
+    def read(self, view: memoryview, length: int, offset: int, at_hand: bool) -> None:
         self.throttle.reading(length)
-        self.device.read(view, length, offset)
+        self.device.read(view, length, offset, at_hand)
 
-    def read_device(self, view: memoryview, length: int, offset: int) -> None:
+    def read_device(self, view: memoryview, length: int, offset: int, _at_hand: bool) -> None:
         self.throttle.reading(length)
         self.device.read_device(view, length, offset)
 

@@ -46,6 +46,10 @@ class Buffer:
         return [*self._blocks[at : end - 1], self._blocks[end - 1][:short]]
 
 
+Read = Callable[[memoryview, int, int, bool], None]
+"""Fills the first so many bytes of a buffer from an offset on, which were found at hand or were not."""
+
+
 @dataclass(slots=True)
 class _Slot:
     """Pieces that are read together, into a buffer. `far`: by a thread, since they have to come from the device."""
@@ -78,7 +82,7 @@ class Readers:
         name: str,
         pieces: Iterable[Piece],
         geometry: Geometry,
-        read: Callable[[memoryview, int, int], None],
+        read: Read,
         at_hand: Callable[[int, int], bool] = lambda _offset, _length: False,
         count: int = 2,
     ) -> None:
@@ -103,7 +107,7 @@ class Readers:
         for piece, at in slot.places():
             if piece.data:
                 offset, length = self._bytes(piece)
-                self._read(slot.buffer.view[at * self._geometry.block_size :], length, offset)
+                self._read(slot.buffer.view[at * self._geometry.block_size :], length, offset, not slot.far)
 
     def _bytes(self, piece: Piece) -> tuple[int, int]:
         """From where on, and how many."""

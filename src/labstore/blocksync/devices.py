@@ -8,7 +8,6 @@ import fcntl
 import mmap
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,7 +42,6 @@ class Device:
         self._descriptor = self._opened(path)
         self._direct: int | None = None
         self._residency: Residency | None = None
-        self._asking = threading.Lock()
         try:
             status = os.fstat(self._descriptor)
             self.block = stat.S_ISBLK(status.st_mode)
@@ -71,10 +69,10 @@ class Device:
         """Whether reads can be made to come from the device itself."""
         return self._direct is not None
 
-    def read(self, buffer: memoryview, length: int, offset: int) -> None:
+    def read(self, buffer: memoryview, length: int, offset: int, at_hand: bool = False) -> None:
         """Fill the first `length` bytes of `buffer` from `offset` on. `buffer` starts at a page and has room for whole
-        pages; `offset` is a multiple of 4096."""
-        if self._direct is None or self.at_hand(offset, length):
+        pages; `offset` is a multiple of 4096. `at_hand`: what the method of that name said of them."""
+        if at_hand or self._direct is None:
             self._fill(self._descriptor, buffer, length, offset)
         else:
             self.read_device(buffer, length, offset)
@@ -90,9 +88,9 @@ class Device:
             self._fill(self._direct, buffer, -(-length // PAGE) * PAGE, offset, length)
 
     def at_hand(self, offset: int, length: int) -> bool:
-        """Whether reading this is copying from the page cache and nothing else. False where nobody can tell."""
-        with self._asking:
-            return self._residency is not None and self._residency.resident(offset, length)
+        """Whether reading this is copying from the page cache and nothing else. False where nobody can tell. For one
+        thread at a time."""
+        return self._residency is not None and self._residency.resident(offset, length)
 
     def _fill(self, descriptor: int, buffer: memoryview, length: int, offset: int, enough: int | None = None) -> None:
         enough, have = length if enough is None else enough, 0

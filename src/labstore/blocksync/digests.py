@@ -81,14 +81,14 @@ class NodeHasher:
         self._key = key
         self._level = lru_cache(maxsize=32)(lambda level: derived(key, f"node {level}"))
 
-    def nodes(self, level: int, groups: Bytes) -> bytes:
-        """The nodes above digests of `level`, whose groups start at the beginning of `groups`."""
+    def renew(self, level: int, groups: bytes, marks: bytes, nodes: memoryview) -> None:
+        """Put the nodes above those groups of digests of `level` into `nodes` that are marked (1, one byte each)."""
         key = self._level(level)
-        found = []
-        for at in range(0, len(groups), GROUP):
-            group = bytes(groups[at : at + GROUP])
-            found.append(blake3(group, key=key).digest(SIZE) if group.strip(b"\0") else ZERO)
-        return b"".join(found)
+        for number, marked in enumerate(marks):
+            if marked:
+                group = groups[number * GROUP : (number + 1) * GROUP]
+                node = blake3(group, key=key).digest(SIZE) if group.strip(b"\0") else ZERO
+                nodes[number * SIZE : (number + 1) * SIZE] = node
 
     def root(self, algorithm: Algorithm, block_size: int, size: int, top: Bytes) -> bytes:
         """The root, which also stands for the size, the block size and the algorithm."""

@@ -10,7 +10,9 @@ _CACHESTAT = 451
 """The number of cachestat(2), Linux 6.5, on every architecture."""
 _PAGE = mmap.PAGESIZE
 _WINDOW = 32 << 20
-"""Bytes asked about at a time."""
+"""Bytes asked about at a time,"""
+_SHORT = 128 << 10
+"""but for less than this, which says little of what is beside it."""
 _PROT_READ, _MAP_SHARED = 1, 1
 _LOWEST = bytes(each & 1 for each in range(256))
 """Of what mincore(2) says of a page only the lowest bit means something."""
@@ -27,37 +29,35 @@ class _Counts(ctypes.Structure):
 
 
 class Residency:
-    """Answers for one open file. Asks for a window ahead, so that a sequential reader asks seldom."""
+    """Answers for one open file. Asks for a window at a time, so that a sequential reader asks seldom."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._start = self._end = 0
         self._whole: bool | None = None
-        self._pages = b""
+        """Whether all of the window is there (True), nothing (False), or some of it."""
         self._by_count = self._counted(0, _PAGE) is not None
 
     def resident(self, offset: int, length: int) -> bool:
         """Whether all of it is in the page cache. False where nobody can tell."""
-        if not self._start <= offset or offset + length > self._end:
+        if length >= _SHORT and not self._start <= offset <= offset + length <= self._end:
             self._look(offset)
-        if self._whole is not None:
+        if self._whole is not None and self._start <= offset <= offset + length <= self._end:
             return self._whole
-        if self._by_count:
-            return self._counted(offset, length) == -(-length // _PAGE)
-        first, last = (offset - self._start) // _PAGE, (offset + length - 1 - self._start) // _PAGE
-        return self._pages[first : last + 1].count(1) == last + 1 - first
+        return self._cached(offset, length) == -(-length // _PAGE)
 
     def _look(self, offset: int) -> None:
         size = os.lseek(self._descriptor, 0, os.SEEK_END)
         self._start, self._end = offset, min(offset + _WINDOW, size)
-        length = self._end - self._start
-        pages = -(-length // _PAGE)
+        length = max(self._end - offset, 0)
+        cached = self._cached(offset, length) if length else 0
+        self._whole = True if cached and cached == -(-length // _PAGE) else None if cached else False
+
+    def _cached(self, offset: int, length: int) -> int:
+        """How many pages of it are there; 0 where nobody can tell."""
         if self._by_count:
-            cached = self._counted(offset, length) or 0
-        else:
-            self._pages = _mincore(self._descriptor, offset, length)
-            cached = self._pages.count(1)
-        self._whole = True if cached == pages and pages else False if not cached else None
+            return self._counted(offset, length) or 0
+        return _mincore(self._descriptor, offset, length).count(1)
 
     def _counted(self, offset: int, length: int) -> int | None:
         """How many pages of it are cached, None where the kernel is too old to say."""

@@ -164,10 +164,10 @@ class SourceEnd(End):
         self._notes.append(f"the change hints are left aside: {why}"[:400])
         return None
 
-    def _read(self, view: memoryview, length: int, offset: int) -> None:
+    def _read(self, view: memoryview, length: int, offset: int, at_hand: bool) -> None:
         self.throttle.reading(length)
         try:
-            self._device.read(view, length, offset)
+            self._device.read(view, length, offset, at_hand)
         except SyncFailed:
             self._check()  # of a snapshot that overflowed, who made it knows better why
             raise

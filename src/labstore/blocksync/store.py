@@ -11,8 +11,13 @@ from pathlib import Path
 from labstore.blocksync.digests import FAN, GROUP, SIZE, NodeHasher
 from labstore.model.block_sync import Algorithm
 
+_NODES_AT_ONCE = 1024
+"""Nodes that are put down together when some of them were made anew,"""
 _AT_ONCE = 256
-"""Groups read at a time when nodes are made anew."""
+"""groups that are read together for that, at most,"""
+_BETWEEN = 4
+"""and groups that are read though they need not be, where that spares a call."""
+_GAP = b"\1" + bytes(_BETWEEN + 1)
 _ZEROS_AT_ONCE = 65536
 """Blocks looked at in one piece when digests become zeros: holes stay holes."""
 
@@ -79,26 +84,27 @@ class DigestStore:
     def root(self) -> bytes:
         """The root over all digests as they are now."""
         if self._touched:
-            dirty: Iterator[tuple[int, int]] = _runs(self._dirty)
+            dirty: mmap.mmap | bytearray = self._dirty
             for level in range(len(self._counts) - 1):
-                dirty = iter(self._renew(level, dirty))
+                dirty = self._renew(level, dirty)
             self._clean()
         top = os.pread(self._files[-1], SIZE, 0)
         return self._nodes.root(self._algorithm, self._block_size, self.size, top)
 
-    def _renew(self, level: int, dirty: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Make the nodes of these groups of `level` anew; returns the groups of the next level that this changes."""
-        above: list[tuple[int, int]] = []
-        for start, end in dirty:
-            for at in range(start, end, _AT_ONCE):
-                upto = min(at + _AT_ONCE, end)
-                groups = os.pread(self._files[level], (upto - at) * GROUP, at * GROUP)
-                _write(self._files[level + 1], self._nodes.nodes(level, groups), at * SIZE)
-            first, last = start // FAN, (end - 1) // FAN + 1
-            if above and first < above[-1][1]:
-                first = above[-1][1]
-            if first < last:
-                above.append((first, last))
+    def _renew(self, level: int, dirty: mmap.mmap | bytearray) -> bytearray:
+        """Make the nodes of the groups of `level` anew that are marked; returns the marks of the next level."""
+        above = bytearray(-(-self._counts[level + 1] // FAN))
+        first = dirty.find(b"\1")
+        while first >= 0:
+            marks = bytes(dirty[first : first + _NODES_AT_ONCE])
+            nodes = bytearray(os.pread(self._files[level + 1], len(marks) * SIZE, first * SIZE))
+            for start, end in _stretches(marks):
+                groups = os.pread(self._files[level], (end - start) * GROUP, (first + start) * GROUP)
+                self._nodes.renew(level, groups, marks[start:end], memoryview(nodes)[start * SIZE :])
+                low, high = (first + start) // FAN, (first + end - 1) // FAN + 1
+                above[low:high] = b"\1" * (high - low)
+            _write(self._files[level + 1], nodes, first * SIZE)
+            first = dirty.find(b"\1", first + _NODES_AT_ONCE)
         return above
 
     def _clean(self) -> None:
@@ -125,17 +131,17 @@ def _level_counts(blocks: int) -> list[int]:
     return counts
 
 
-def _runs(dirty: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """The runs of groups that are marked."""
-    at = dirty.find(b"\1")
-    while at >= 0:
-        end = dirty.find(b"\0", at)
-        end = len(dirty) if end < 0 else end
-        yield at, end
-        at = dirty.find(b"\1", end)
+def _stretches(marks: bytes) -> Iterator[tuple[int, int]]:
+    """What is marked, in stretches from a marked group to behind one: little else lies in between."""
+    start = marks.find(b"\1")
+    while start >= 0:
+        gap = marks.find(_GAP, start, start + _AT_ONCE)
+        end = (marks.rfind(b"\1", start, start + _AT_ONCE) if gap < 0 else gap) + 1
+        yield start, end
+        start = marks.find(b"\1", end)
 
 
-def _write(file: int, content: bytes | memoryview, offset: int) -> None:
+def _write(file: int, content: bytes | bytearray, offset: int) -> None:
     view = memoryview(content)
     while view:
         written = os.pwrite(file, view, offset)

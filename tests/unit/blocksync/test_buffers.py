@@ -27,7 +27,7 @@ def crew(crew: Crew) -> Iterator[Crew]:
     assert crew.error is None
 
 
-def read(view: memoryview, length: int, offset: int) -> None:
+def read(view: memoryview, length: int, offset: int, _near: bool) -> None:
     """A device whose every block is full of its own number."""
     for at in range(0, length, SIZE):
         view[at : min(at + SIZE, length)] = content((offset + at) // SIZE)
@@ -66,9 +66,10 @@ def test_all_pieces_come_in_order_with_their_blocks(crew: Crew, seed: int, threa
 def test_what_is_at_hand_is_read_by_whoever_iterates_and_the_rest_is_not(crew: Crew) -> None:
     readers: dict[int, set[int]] = {True: set(), False: set()}
 
-    def noted(view: memoryview, length: int, offset: int) -> None:
-        readers[near(offset, length)].add(threading.get_ident())
-        read(view, length, offset)
+    def noted(view: memoryview, length: int, offset: int, at_hand: bool) -> None:
+        assert at_hand == near(offset, length)
+        readers[at_hand].add(threading.get_ident())
+        read(view, length, offset, at_hand)
 
     given = [each for start in range(0, 4500, 90) for each in cut(start, 90, data=True)]
     assert [piece for piece, _ in Readers(crew, "test", given, GEOMETRY, noted, near)] == given
@@ -81,10 +82,10 @@ def test_what_is_at_hand_is_read_by_whoever_iterates_and_the_rest_is_not(crew: C
 def test_a_read_that_fails_is_raised_where_its_piece_is_due(crew: Crew, at_hand: bool) -> None:
     bad = 9 * FAN * SIZE
 
-    def broken(view: memoryview, length: int, offset: int) -> None:
+    def broken(view: memoryview, length: int, offset: int, at_hand: bool) -> None:
         if offset <= bad < offset + length:
             raise OSError(5, "bad")
-        read(view, length, offset)
+        read(view, length, offset, at_hand)
 
     readers, came = Readers(crew, "test", cut(0, 4000, data=True), GEOMETRY, broken, lambda *_: at_hand), []
     with pytest.raises(OSError, match="bad"):
@@ -96,7 +97,7 @@ def test_a_read_that_fails_is_raised_where_its_piece_is_due(crew: Crew, at_hand:
 def test_whoever_waits_for_a_piece_is_woken_when_the_crew_stops(crew: Crew) -> None:
     begun, end = threading.Event(), threading.Event()
 
-    def stuck(_view: memoryview, _length: int, _offset: int) -> None:
+    def stuck(_view: memoryview, _length: int, _offset: int, _at_hand: bool) -> None:
         begun.set()
         assert end.wait(HANGS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,3 +100,21 @@ def test_the_digests_of_an_empty_device_take_no_room(tmp_path: Path) -> None:
     made.sync()
     made.close()
     assert sum(each.stat().st_blocks for each in tmp_path.iterdir()) * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("gap", [1, 2, 15, 16, 17, 18, 255, 256, 257, 1000, 64 * 64])
+def test_a_root_is_the_same_however_far_apart_what_changed_lies(tmp_path: Path, gap: int) -> None:
+    """Groups between two that changed are read with them or are not."""
+    groups = 64 * 64 + 300
+    (tmp_path / "by steps").mkdir()
+    made = store(tmp_path / "by steps", groups * 64, fresh=True)
+    known = [bytes(16)] * (groups * 64)
+    for group in range(groups // 2 % gap, groups, gap):
+        known[group * 64 + group % 64] = group.to_bytes(16)
+        made.put(group * 64 + group % 64, group.to_bytes(16))
+    first = made.root()
+    known[groups * 64 - 1] = known[17 * 64] = b"x" * 16
+    made.put(groups * 64 - 1, b"x" * 16)
+    made.put(17 * 64, b"x" * 16)
+    assert made.root() == root_of(known) != first
+    made.close()
