@@ -94,6 +94,25 @@ def test_a_forced_command_does_its_one_job(source: Path, target: Path, tmp_path:
     assert not (tmp_path / "stolen").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--state", "/nonexistent"], 1, "the connection to the other end is lost"),
+        (["--source", "/a", "--target", "/b"], 2, "a forced command is for one role"),
+        (["--label", "tools"], 2, "are for a --source"),
+    ],
+    ids=["plain", "two roles", "no device"],
+)
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "bare"])
+def test_whoever_is_called_says_what_is_wrong(whole: bool, words: list[str], status: int, said: str) -> None:
+    """With and without a command line around it."""
+    command = ("labstore", "blocksync", "serve") if whole else ("labstore.blocksync",)
+    argv = [sys.executable, "-m", *command, *words]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert (said if whole or status == 1 else "labstore blocksync serve") in done.stderr
+
+
 def test_what_was_not_believed_is_said(source: Path, target: Path, tmp_path: Path) -> None:
     done = sync(source, target, "--state", tmp_path / "state", "--hints", tmp_path / "missing")
     assert f"the change hints in {tmp_path}/missing are not believed: No such file" in str(done["notes"])

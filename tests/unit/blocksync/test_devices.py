@@ -67,8 +67,9 @@ def test_residency_is_the_same_by_both_calls(image: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 1 << 20, os.POSIX_FADV_DONTNEED)
         by_count, by_core = Residency(file.fileno()), Residency(file.fileno())
         by_core._by_count = False
-        for at in range(0, 3 << 20, 64 << 10):
-            assert by_count.resident(at, 64 << 10) == by_core.resident(at, 64 << 10)
+        for length in (PAGE, 64 << 10, 256 << 10):
+            found = [by_count.resident(at, length) for at in range(0, 3 << 20, length)]
+            assert found == [by_core.resident(at, length) for at in range(0, 3 << 20, length)]
 
 
 def test_what_is_shorter_than_it_was_is_an_error(image: Path) -> None:

@@ -13,7 +13,7 @@ from labstore.blocksync.devices import Device
 from labstore.blocksync.index import IndexFolder, target_index
 from labstore.blocksync.source import SourceEnd
 from labstore.blocksync.target import TargetEnd
-from labstore.model.block_sync import Algorithm, Options, Pass, Permit
+from labstore.model.block_sync import Algorithm, Limits, Options, Pass, Permit
 from labstore.reports.blocksync_target import (
     ForeignTarget,
     SourceChanged,
@@ -59,6 +59,16 @@ def test_a_new_target_becomes_the_source(source: Path, target: Path, state: Path
     assert done.good
     assert target.read_bytes() == source.read_bytes()
     assert done.caller.committed.passed is Pass.BOTH
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_limits_that_change_at_once_are_told_when_the_other_end_listens(
+    source: Path, target: Path, state: Path, push: bool
+) -> None:
+    """Before it has said what it is going to do it knows no limits among the frames that may come."""
+    done = run(source, target, state, SMALL, push=push, working=lambda end: end.set_limits(Limits(read=1 << 30), True))
+    assert done.report is None
+    assert target.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
