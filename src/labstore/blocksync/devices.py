@@ -69,6 +69,11 @@ class Device:
         """Whether reads can be made to come from the device itself."""
         return self._direct is not None
 
+    @property
+    def direct_file(self) -> int | None:
+        """The descriptor by which they do, None where they cannot."""
+        return self._direct
+
     def read(self, buffer: memoryview, length: int, offset: int, at_hand: bool = False) -> None:
         """Fill the first `length` bytes of `buffer` from `offset` on. `buffer` starts at a page and has room for whole
         pages; `offset` is a multiple of 4096. `at_hand`: what the method of that name said of them."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-from labstore.blocksync.buffers import Buffer, Piece, cut, whole_blocks
+from labstore.blocksync.buffers import Piece, cut, whole_blocks
 from labstore.blocksync.crew import Crew, Lane
 from labstore.blocksync.devices import Target
-from labstore.blocksync.digests import SIZE, BlockHasher, differences
+from labstore.blocksync.digests import SIZE, BlockHasher
 from labstore.blocksync.messages import Geometry, Range
+from labstore.blocksync.readback import Expected, ReadBack
 from labstore.blocksync.store import DigestStore
-from labstore.reports.blocksync import SyncFailed
-from labstore.reports.blocksync_target import ReadBackDiffers
 
 
 @dataclass
@@ -28,28 +26,22 @@ class Batch:
         return bool(self.written or self.zeroed)
 
 
-Expected = tuple[Piece, bytes]
-"""Blocks, and the digests that they have to have."""
-READERS = 4
-"""Threads that read back: so many blocks a disk is asked for at once, which have a way to go."""
-
-
 class Settler:
     """Settles one batch at a time. Raises SyncFailed."""
 
     def __init__(self, target: Target, store: DigestStore, geometry: Geometry, digests: BlockHasher) -> None:
-        self._target, self._store, self._geometry, self._digests = target, store, geometry, digests
-        self._buffers = [Buffer(geometry.block_size) for _ in range(READERS)]
+        self._target, self._store, self._geometry = target, store, geometry
+        self._read_back = ReadBack(target, geometry, digests)
 
     def settle(self, batch: Batch) -> None:
         """What is in it is on stable storage, was read back, and stands in the store."""
         self._target.sync()
         written = list(_pieces(sorted(batch.written)))
-        self._check(written)
+        self._read_back.check(written)
         for piece, digests in written:
             self._store.put(piece.start, digests)
         for start, count in batch.zeroed:
-            self._check(list(self._zeros(start, count)))
+            self._read_back.check(list(self._zeros(start, count)))
             self._store.put_zeros(start, count)
 
     def _zeros(self, start: int, count: int) -> Iterator[Expected]:
@@ -60,36 +52,12 @@ class Settler:
             if piece.data:
                 yield piece, bytes(piece.count * SIZE)
 
-    def _check(self, expected: Sequence[Expected]) -> None:
-        """Read all of these back, several at once; the first error is raised when all readers have ended."""
-        readers = Crew()
-        try:
-            for number, buffer in enumerate(self._buffers):
-                if share := expected[number::READERS]:
-                    readers.start(f"reading-back-{number}", partial(self._read_back, readers, share, buffer))
-        finally:
-            readers.wait()
-        if readers.error is not None:
-            raise readers.error
+    def on_device(self, piece: Piece) -> bytes:
+        """The digests of what the device has there now. Not while a batch is being settled."""
+        return self._read_back.on_device(piece)
 
-    def _read_back(self, readers: Crew, expected: Sequence[Expected], buffer: Buffer) -> None:
-        for piece, digests in expected:
-            if readers.stopping.is_set():
-                return
-            found = self.on_device(piece, buffer)
-            if found != digests:
-                offset = (piece.start + next(differences(found, digests))) * self._geometry.block_size
-                raise SyncFailed(ReadBackDiffers(self._target.path, offset))
-            start = piece.start * self._geometry.block_size
-            self._target.let_go(start, piece.count * self._geometry.block_size)
-
-    def on_device(self, piece: Piece, buffer: Buffer | None = None) -> bytes:
-        """The digests of what the device has there now. Not while a batch is being settled, without a buffer."""
-        buffer = buffer or self._buffers[0]
-        start = piece.start * self._geometry.block_size
-        end = min(start + piece.count * self._geometry.block_size, self._geometry.size)
-        self._target.read_device(buffer.view, end - start, start)
-        return self._digests(buffer.blocks(piece, self._geometry))
+    def close(self) -> None:
+        self._read_back.close()
 
 
 class Settling:

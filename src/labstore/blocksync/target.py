@@ -186,6 +186,7 @@ class _Bringing:
         self._passed = Pass.BOTH
 
     def close(self) -> None:
+        self._settler.close()
         self.store.close()
 
     @property

@@ -3,7 +3,6 @@ disk that does not keep what it was given is found out each time."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from labstore.blocksync.crew import Crew, Stopped
 from labstore.blocksync.devices import Target
 from labstore.blocksync.digests import SIZE, block_hasher
 from labstore.blocksync.messages import Data, Geometry
-from labstore.blocksync.settling import READERS, Settler
+from labstore.blocksync.settling import Settler
 from labstore.blocksync.store import DigestStore
 from labstore.blocksync.writer import SETTLE_SOON, Writer
 from labstore.model.block_sync import Algorithm
@@ -43,18 +42,6 @@ class Forgetful(Target):
         super().sync()
 
 
-class Far(Target):
-    """A disk that answers when it has been asked for so many things at once."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._asked = threading.Barrier(READERS)
-
-    def read_device(self, buffer: memoryview, length: int, offset: int) -> None:
-        self._asked.wait(HANGS)
-        super().read_device(buffer, length, offset)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "target"
@@ -71,8 +58,18 @@ def store(tmp_path: Path) -> Iterator[DigestStore]:
 
 
 @pytest.fixture
-def onto(crew: Crew, store: DigestStore) -> Callable[[Target], Writer]:
-    return lambda target: Writer(crew, target, Settler(target, store, GEOMETRY, DIGESTS), GEOMETRY, DIGESTS)
+def onto(crew: Crew, store: DigestStore) -> Iterator[Callable[[Target], Writer]]:
+    made = list[Settler]()
+
+    def onto(target: Target) -> Writer:
+        made.append(Settler(target, store, GEOMETRY, DIGESTS))
+        return Writer(crew, target, made[-1], GEOMETRY, DIGESTS)
+
+    yield onto
+    crew.stop()
+    crew.wait()
+    for each in made:
+        each.close()
 
 
 @pytest.fixture
@@ -113,18 +110,6 @@ def test_all_of_it_is_settled_where_it_is_waited_for(
     writer.settle()
     known = {block for block in range(BLOCKS) if store.get(block, 1) == OF_NEW}
     assert known == {*some(0, SETTLE_SOON), *some(BLOCKS // 2, SETTLE_SOON), BLOCKS - 9, BLOCKS - 1}
-
-
-def test_several_blocks_are_read_back_at_once(onto: Callable[[Target], Writer], path: Path, store: DigestStore) -> None:
-    target = Far(path)
-    try:
-        writer = onto(target)
-        scattered = range(0, 8 * READERS, 2)
-        write(writer, *scattered)
-        writer.settle()
-        assert [block for block in range(BLOCKS) if store.get(block, 1) == OF_NEW] == list(scattered)
-    finally:
-        target.close()
 
 
 def test_what_nobody_settled_is_settled_when_the_crew_has_ended(
