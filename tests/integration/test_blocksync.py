@@ -112,7 +112,7 @@ def test_whoever_is_called_says_what_is_wrong(whole: bool, words: list[str], sta
         argv, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
     )
     assert done.returncode == status
-    assert (said if whole or status == 1 else "labstore blocksync serve") in done.stderr
+    assert (said if whole or status == 1 else "labstore blocksync serve") in done.stderr.decode()
 
 
 def test_what_was_not_believed_is_said(source: Path, target: Path, tmp_path: Path) -> None:
