@@ -108,9 +108,7 @@ def test_whoever_is_called_says_what_is_wrong(whole: bool, words: list[str], sta
     """With and without a command line around it."""
     command = ("labstore", "blocksync", "serve") if whole else ("labstore.blocksync",)
     argv = [sys.executable, "-m", *command, *words]
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
-    )
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.returncode == status
     assert (said if whole or status == 1 else "labstore blocksync serve") in done.stderr.decode()
 
