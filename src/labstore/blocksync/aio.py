@@ -16,6 +16,8 @@ _CALLS = {
     "aarch64": {"setup": 0, "destroy": 1, "submit": 2, "getevents": 4},
 }
 """The numbers of the calls (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h)."""
+_POINTER = 8
+"""Bytes of an address; a program of 4 on the same machine calls by other numbers."""
 _REQUEST = struct.Struct("<QIIHhIQQqQII")
 """struct iocb of linux/aio_abi.h where the low byte comes first: data, key, flags, opcode, priority, file, buffer,
 length, offset, and three that are 0."""
@@ -43,7 +45,7 @@ class Queue:
 
     def __init__(self, depth: int) -> None:
         calls = _CALLS.get(platform.machine())
-        if calls is None:
+        if calls is None or ctypes.sizeof(ctypes.c_void_p) != _POINTER:
             raise OSError(errno.ENOSYS, "io_submit is not known here")
         self._calls, self._depth, self._under_way = calls, depth, 0
         self._context: ctypes.c_ulong | None = ctypes.c_ulong(0)
