@@ -1,4 +1,4 @@
-"""A private sshd on loopback, with keys of its own, for one test."""
+"""A private sshd on loopback, with keys and a home of its own, for one test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Sshd:
 @contextlib.contextmanager
 def private_sshd(folder: Path, address: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[Sshd]:
     """Skips the test where there is no sshd, or where one cannot be run. `within` begins its command line: another
-    network namespace, in which it listens on `address`."""
+    network namespace, in which it listens on `address`. Who logs in is at home in `folder`: what this machine's own
+    account runs at every login (bash reads ~/.bashrc for a command over ssh, too) is no part of what is tested."""
     if not Path(SSHD).exists() or shutil.which("ssh") is None:
         pytest.skip("openssh-server is not installed")
     if os.geteuid() != 0:
@@ -51,7 +52,8 @@ def private_sshd(folder: Path, address: str = "127.0.0.1", within: tuple[str, ..
     authorized.touch(mode=0o600)
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress {address}\nHostKey {folder}/host\nAuthorizedKeysFile {authorized}\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\nMaxStartups 100\n"
+        f"SetEnv HOME={folder}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        "PidFile none\nMaxStartups 100\n"
     )
     (folder / "config").write_text(
         f"Host elsewhere\n HostName {address}\n Port {port}\n IdentityFile {folder}/user\n IdentitiesOnly yes\n"

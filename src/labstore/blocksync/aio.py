@@ -97,7 +97,7 @@ class Queue:
         return came
 
     def close(self) -> None:
-        """Returns when nothing is under way any more."""
+        """Returns when nothing is under way any more, and not before the kernel has put the queue away."""
         if self._context is not None:
             self._call("destroy", self._context)
             self._context, self._under_way = None, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -45,8 +46,11 @@ class ReadBack:
         self._queue = _queue() if target.direct else None
 
     def close(self) -> None:
-        if self._queue is not None:
-            self._queue.close()
+        """Little will be read any more, and that one place after the other. Nobody waits here for the kernel, which
+        takes a grace period (tens of milliseconds) to put a queue away."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            threading.Thread(target=queue.close, name="queue", daemon=True).start()
 
     def check(self, expected: Sequence[Expected]) -> None:
         """Read all of these back; the first that is not what it has to be is raised."""

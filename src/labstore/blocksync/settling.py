@@ -57,6 +57,7 @@ class Settler:
         return self._read_back.on_device(piece)
 
     def close(self) -> None:
+        """All is settled, or will not be; what may still come takes longer."""
         self._read_back.close()
 
 

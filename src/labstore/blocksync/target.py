@@ -292,6 +292,7 @@ class _Bringing:
     def _commit(self, scrubbed: Scrubbed, scan: Scan) -> None:
         self._end.meter.phase = "settling"
         self._writer.settle()
+        self._settler.close()  # now, since it takes as long as all that follows
         root = self.store.root().hex()
         if root != self.complete.root:
             raise SyncFailed(RootsDiffer(self._spec.path))

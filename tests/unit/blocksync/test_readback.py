@@ -50,7 +50,6 @@ def reading(request: pytest.FixtureRequest, target: Target) -> Iterator[ReadBack
     assert made._queue is not None
     if request.param == "one after the other":
         made.close()
-        made._queue = None
     yield made
     made.close()
 
