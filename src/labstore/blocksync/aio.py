@@ -70,7 +70,7 @@ class Queue:
         for number, each in enumerate(requests):
             fields = (number, 0, 0, _PREAD, 0, descriptor, each.address, each.length, each.offset, 0, 0, 0)
             _REQUEST.pack_into(self._requests, number * _REQUEST.size, *fields)
-        while self._under_way < len(requests):
+        while self._context is not None and self._under_way < len(requests):
             rest = ctypes.byref(self._pointers, self._under_way * ctypes.sizeof(ctypes.c_void_p))
             try:
                 self._under_way += self._call("submit", self._context, len(requests) - self._under_way, rest)
@@ -80,14 +80,15 @@ class Queue:
 
     def wait(self) -> dict[int, int]:
         """How many bytes each of what was begun has read, by its number; one that failed, or was not taken, is not
-        among them."""
+        among them. Where nobody can ask what came, nothing did, and nothing will be begun: the queue is closed."""
         came: dict[int, int] = {}
         while self._under_way:
             try:
                 count = self._call("getevents", self._context, 1, self._under_way, self._events, None)
             except OSError as error:
                 if error.errno != errno.EINTR:
-                    raise
+                    self.close()
+                    return {}
                 continue
             for at in range(count):
                 number, _, result, _ = _EVENT.unpack_from(self._events, at * _EVENT.size)
